@@ -1,0 +1,23 @@
+/** libpq's modes, with libpq's meaning: https://www.postgresql.org/docs/current/libpq-ssl.html */
+export type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' | 'verify-full'
+
+/** One server, one database, as libpq would understand the user's text and environment. */
+export interface Conninfo {
+  /** Host name, address, or the directory of a Unix socket (starts with `/`). */
+  readonly host: string
+  readonly port: number
+  readonly user: string
+  readonly database: string
+  readonly sslmode: SslMode
+  readonly sslrootcert?: string
+  readonly sslcert?: string
+  readonly sslkey?: string
+  /** Seconds; 0 waits for ever. */
+  readonly connectTimeout: number
+  /** `application_name` of the conninfo, if given. */
+  readonly applicationName?: string
+  /** A function, so that no log of the object shows it. Read again at every connection (passwords rotate). */
+  readonly password: () => Promise<string | undefined>
+  /** `host:port/database as user`, never a secret. */
+  readonly display: string
+}

@@ -1,0 +1,39 @@
+import type { Conninfo } from './conninfo.ts'
+import type { Lsn } from './lsn.ts'
+
+/** PostgreSQL 18's names of conflicts: https://www.postgresql.org/docs/18/logical-replication-conflicts.html */
+export type ConflictType = 'insert_exists' | 'update_missing' | 'delete_missing'
+export type ConflictResolution = 'halt' | 'skip' | 'overwrite'
+
+/** A table, or all tables of a schema (`table` is `*`). Names as the catalog has them, not quoted. */
+export interface TablePattern {
+  readonly schema: string
+  readonly table: string
+}
+
+/** Everything that defines one follow. */
+export interface FollowSettings {
+  /** Names slot, publication and progress row. */
+  readonly name: string
+  readonly upstream: Conninfo
+  readonly downstream: Conninfo
+  readonly slot: string
+  /** True where the user named the slot: it must exist, and cleanup leaves it. */
+  readonly slotGiven: boolean
+  /** Publications that the user named; empty: follower makes its own. */
+  readonly publications: readonly string[]
+  readonly applicationName: string
+  /** Empty: every table. */
+  readonly tables: readonly TablePattern[]
+  readonly ddl: boolean
+  readonly until: Lsn | 'now' | undefined
+  /** `none` only where the user said so. */
+  readonly copy: 'none' | undefined
+  readonly noIdentity: 'refuse' | 'full' | 'insert-only'
+  readonly onConflict: Readonly<Record<ConflictType, ConflictResolution>>
+  readonly onRewrite: 'halt' | 'replay'
+  readonly synchronousCommit: boolean
+  /** False: exit 11 where another follower holds the follow. */
+  readonly wait: boolean
+  readonly acceptNewUpstream: boolean
+}
