@@ -1,0 +1,72 @@
+import pino from 'pino'
+import pretty from 'pino-pretty'
+import { FollowerError } from '../errors.ts'
+import { redact } from './redact.ts'
+
+export type Logger = pino.Logger
+export type LogFormat = 'auto' | 'json' | 'pretty'
+export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type LogLevel = (typeof logLevels)[number]
+
+export interface LogOptions {
+  readonly level: LogLevel
+  readonly format: LogFormat
+}
+
+/**
+ * The log: stderr, one line an event. `auto`: JSON on stdout under systemd (it sets JOURNAL_STREAM), text for
+ * people where stderr is a terminal, JSON elsewhere. Written synchronously: the last line before a death counts.
+ */
+export function createLogger(options: LogOptions): Logger {
+  const journal = process.env.JOURNAL_STREAM !== undefined
+  const forPeople =
+    options.format === 'pretty' || (options.format === 'auto' && !journal && process.stderr.isTTY === true)
+  const fd = journal && !forPeople ? 1 : 2
+  return pino(
+    {
+      level: options.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      serializers: { err: serializeError, error: serializeError },
+    },
+    guarded(forPeople ? prettyStream(fd) : pino.destination({ dest: fd, sync: true })),
+  )
+}
+
+function prettyStream(fd: number): pino.DestinationStream {
+  return pretty({
+    destination: fd,
+    sync: true,
+    colorize: process.stderr.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
+    translateTime: 'SYS:HH:MM:ss.l',
+    singleLine: true,
+  })
+}
+
+function guarded(stream: pino.DestinationStream): pino.DestinationStream {
+  return { write: (line) => stream.write(redact(line)) }
+}
+
+/**
+ * An error as the log shows it: chosen fields only, since errors of libraries carry connections, and
+ * PostgreSQL's DETAIL and CONTEXT carry rows. A stack only for what nobody foresaw.
+ */
+export function serializeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return typeof error === 'object' ? String(error) : error
+  const cause = error.cause === undefined ? {} : { cause: serializeError(error.cause) }
+  if (error instanceof FollowerError) return { ...error.toJSON(), exit: error.exit, ...cause }
+  const fields = { type: error.name, message: messageOf(error) }
+  const { code } = error as { code?: unknown }
+  if (typeof code !== 'string') return { ...fields, stack: error.stack, ...cause }
+  const known = ['severity', 'schema', 'table', 'column', 'constraint', 'hint', 'routine', 'syscall'] as const
+  const server = error as Partial<Record<(typeof known)[number], unknown>>
+  const more = known.flatMap((key) => (typeof server[key] === 'string' ? [[key, server[key]] as const] : []))
+  return { ...fields, code, ...Object.fromEntries(more), ...cause }
+}
+
+/** Node's AggregateError (several addresses of one host) has an empty message of its own. */
+function messageOf(error: Error): string {
+  if (error.message !== '' || !(error instanceof AggregateError)) return error.message
+  return error.errors.map((each) => (each instanceof Error ? each.message : String(each))).join('; ')
+}
