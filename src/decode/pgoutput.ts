@@ -1,0 +1,108 @@
+import type { Lsn } from '../model/lsn.ts'
+import type { Relation, RelationColumn } from '../model/relation.ts'
+
+/** Who receives what a decoder reads. Bytes are valid only during the call. */
+export interface DecodeSink {
+  begin(commitLsn: Lsn, commitTime: bigint, xid: number): void
+  commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void
+  relation(relation: Relation): void
+  /** Insert, Update or Delete: the whole message, type byte first. */
+  row(relationOid: number, buffer: Buffer, offset: number, length: number): void
+  truncate(relationOids: readonly number[], cascade: boolean, restartIdentity: boolean): void
+  /** A logical message: `content` is a view. */
+  message(transactional: boolean, lsn: Lsn, prefix: string, content: Buffer): void
+}
+
+/**
+ * Decodes one message of pgoutput, protocol version 1.
+ * https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
+ *
+ * Reads no column value. Throws a RangeError where the bytes don't fit the format; an unknown message is
+ * an error too, since ignoring it would drop data in silence.
+ */
+export function decodePgoutput(buffer: Buffer, offset: number, length: number, sink: DecodeSink): void {
+  switch (buffer[offset]) {
+    case 0x49: // I
+    case 0x55: // U
+    case 0x44: // D
+      sink.row(buffer.readUInt32BE(offset + 1), buffer, offset, length)
+      break
+    case 0x42: // B
+      sink.begin(
+        buffer.readBigUInt64BE(offset + 1),
+        buffer.readBigInt64BE(offset + 9),
+        buffer.readUInt32BE(offset + 17),
+      )
+      break
+    case 0x43: // C, flags
+      sink.commit(
+        buffer.readBigUInt64BE(offset + 2),
+        buffer.readBigUInt64BE(offset + 10),
+        buffer.readBigInt64BE(offset + 18),
+      )
+      break
+    case 0x52: // R
+      sink.relation(readRelation(buffer, offset + 1, offset + length))
+      break
+    case 0x54: // T
+      readTruncate(buffer, offset + 1, sink)
+      break
+    case 0x4d: // M
+      readMessage(buffer, offset + 1, offset + length, sink)
+      break
+    case 0x59: // Y: a type's name; types are taken from the downstream's catalog
+    case 0x4f: // O: origin
+      return
+    default:
+      throw new RangeError(`pgoutput message of unknown type ${buffer[offset]}`)
+  }
+}
+
+function readRelation(buffer: Buffer, offset: number, end: number): Relation {
+  const oid = buffer.readUInt32BE(offset)
+  const schema = cstring(buffer, offset + 4, end)
+  const name = cstring(buffer, schema.next, end)
+  const identity = String.fromCharCode(buffer[name.next]!) as Relation['identity']
+  const count = buffer.readUInt16BE(name.next + 1)
+  const columns: RelationColumn[] = []
+  let at = name.next + 3
+  for (let i = 0; i < count; i++) {
+    const column = cstring(buffer, at + 1, end)
+    columns.push({
+      name: column.text,
+      key: (buffer[at]! & 1) === 1,
+      typeOid: buffer.readUInt32BE(column.next),
+      typeModifier: buffer.readInt32BE(column.next + 4),
+    })
+    at = column.next + 8
+  }
+  // pg_catalog is sent as an empty name.
+  return { oid, schema: schema.text || 'pg_catalog', name: name.text, identity, columns }
+}
+
+function readTruncate(buffer: Buffer, offset: number, sink: DecodeSink): void {
+  const count = buffer.readUInt32BE(offset)
+  const options = buffer[offset + 4]!
+  const oids: number[] = []
+  for (let i = 0; i < count; i++) oids.push(buffer.readUInt32BE(offset + 5 + 4 * i))
+  sink.truncate(oids, (options & 1) !== 0, (options & 2) !== 0)
+}
+
+function readMessage(buffer: Buffer, offset: number, end: number, sink: DecodeSink): void {
+  const prefix = cstring(buffer, offset + 9, end)
+  const length = buffer.readUInt32BE(prefix.next)
+  const from = prefix.next + 4
+  if (from + length > end) throw new RangeError(`logical message of ${length} bytes`)
+  sink.message(
+    (buffer[offset]! & 1) !== 0,
+    buffer.readBigUInt64BE(offset + 1),
+    prefix.text,
+    buffer.subarray(from, from + length),
+  )
+}
+
+function cstring(buffer: Buffer, offset: number, end: number): { text: string; next: number } {
+  const stop = buffer.indexOf(0, offset)
+  if (stop < 0 || stop >= end) throw new RangeError('string without an end')
+  return { text: buffer.toString('utf8', offset, stop), next: stop + 1 }
+}

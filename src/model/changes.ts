@@ -1,0 +1,144 @@
+import type { Lsn } from './lsn.ts'
+import type { Relation } from './relation.ts'
+import { Tuple } from './tuple.ts'
+
+/** First byte of a stored message, as in pgoutput. */
+export const messageInsert = 0x49 // I
+export const messageUpdate = 0x55 // U
+export const messageDelete = 0x44 // D
+export const messageTruncate = 0x54 // T
+export const messageLogical = 0x4d // M
+
+/** A message that is no row; rare, so an object is fine. */
+export type SideMessage =
+  | { readonly kind: 'truncate'; readonly relations: readonly Relation[]; readonly restartIdentity: boolean }
+  | { readonly kind: 'ddl'; readonly content: Buffer; readonly lsn: Lsn }
+
+/** One committed upstream transaction. Its messages stand in `chunks`, in order; no object per row. */
+export interface Transaction {
+  readonly xid: number
+  /** Start of the commit record. */
+  readonly commitLsn: Lsn
+  /** End of the commit record: the position that progress takes. */
+  readonly endLsn: Lsn
+  /** Microseconds since 2000-01-01 UTC, as the protocol has it. */
+  readonly commitTime: bigint
+  readonly chunks: readonly Buffer[]
+  /** Where it starts in the first chunk, and ends in the last. */
+  readonly start: number
+  readonly end: number
+  /** Definitions that its rows use. */
+  readonly relations: ReadonlySet<Relation>
+  /** TRUNCATE and DDL messages: a stored message of these types has its index here in place of a relation's. */
+  readonly sides: readonly SideMessage[]
+  readonly ddl: boolean
+  readonly changes: number
+  readonly bytes: number
+}
+
+const chunkSize = 256 * 1024
+const header = 8
+
+/**
+ * Appends messages as `[u32 length][u32 index][bytes]`. A message never spans two chunks, and a
+ * chunk is never moved or reused: whoever holds a transaction holds its bytes.
+ */
+export class ChangeWriter {
+  chunk: Buffer = Buffer.allocUnsafeSlow(chunkSize)
+  offset = 0
+
+  /** Copies a message in; returns true where a new chunk was begun for it. */
+  append(relation: number, source: Buffer, from: number, length: number): boolean {
+    let begun = false
+    if (this.offset + header + length > this.chunk.length) {
+      // A zero length tells the reader that the rest of the chunk is empty.
+      if (this.offset + 4 <= this.chunk.length) this.chunk.writeUInt32LE(0, this.offset)
+      this.chunk = Buffer.allocUnsafeSlow(Math.max(chunkSize, header + length))
+      this.offset = 0
+      begun = true
+    }
+    this.chunk.writeUInt32LE(length, this.offset)
+    this.chunk.writeUInt32LE(relation, this.offset + 4)
+    source.copy(this.chunk, this.offset + header, from, from + length)
+    this.offset += header + length
+    return begun
+  }
+}
+
+/** Walks the messages of a transaction. The one cursor is reused for every row. */
+export class ChangeCursor {
+  /** The current message: its first byte is the type. */
+  buffer: Buffer = Buffer.alloc(0)
+  offset = 0
+  length = 0
+  /** Index of the relation for rows, of the side message for others. */
+  index = 0
+  private transaction: Transaction | undefined
+  private chunk = 0
+  private next = 0
+
+  seek(transaction: Transaction): void {
+    this.transaction = transaction
+    this.chunk = 0
+    this.next = transaction.start
+  }
+
+  /** Goes to the next message; false at the end. */
+  advance(): boolean {
+    const transaction = this.transaction
+    if (!transaction) return false
+    for (;;) {
+      const last = this.chunk === transaction.chunks.length - 1
+      const buffer = transaction.chunks[this.chunk]
+      if (!buffer || (last && this.next >= transaction.end)) return false
+      const length = this.next + header <= buffer.length ? buffer.readUInt32LE(this.next) : 0
+      if (length > 0) {
+        this.buffer = buffer
+        this.index = buffer.readUInt32LE(this.next + 4)
+        this.offset = this.next + header
+        this.length = length
+        this.next = this.offset + length
+        return true
+      }
+      this.chunk++
+      this.next = 0
+    }
+  }
+
+  get type(): number {
+    return this.buffer[this.offset]!
+  }
+}
+
+/** What an UPDATE or DELETE says of the old row: nothing (key unchanged), its key, or all of it. */
+export const oldNone = 0
+export const oldKey = 0x4b // K
+export const oldFull = 0x4f // O
+
+/** A reusable view of one Insert, Update or Delete message. */
+export class RowChange {
+  type = 0
+  old = oldNone
+  readonly oldTuple = new Tuple()
+  readonly newTuple = new Tuple()
+
+  read(buffer: Buffer, offset: number): void {
+    this.type = buffer[offset]!
+    this.old = oldNone
+    // type, relation OID (4 bytes), then the marker of the first tuple
+    let at = offset + 5
+    if (this.type !== messageInsert) {
+      const marker = buffer[at]!
+      if (marker === oldKey || marker === oldFull) {
+        this.old = marker
+        at = this.oldTuple.read(buffer, at + 1)
+      }
+    }
+    if (this.type !== messageDelete) this.newTuple.read(buffer, at + 1)
+  }
+
+  /** The tuple whose values identify the row: the old one where the message has it. */
+  get identity(): Tuple {
+    return this.old === oldNone ? this.newTuple : this.oldTuple
+  }
+}

@@ -1,0 +1,23 @@
+/** A published table as a Relation message describes it: one object per definition, so identity means "same definition". */
+export interface Relation {
+  /** The upstream's OID: only to tell relations of one stream apart, never sent downstream. */
+  readonly oid: number
+  readonly schema: string
+  readonly name: string
+  /** pg_class.relreplident: default, nothing, full, index. */
+  readonly identity: 'd' | 'n' | 'f' | 'i'
+  readonly columns: readonly RelationColumn[]
+}
+
+export interface RelationColumn {
+  readonly name: string
+  /** Part of the replica identity (under FULL: every column). */
+  readonly key: boolean
+  readonly typeOid: number
+  readonly typeModifier: number
+}
+
+/** `schema.table` for messages to people. */
+export function relationName(relation: { readonly schema: string; readonly name: string }): string {
+  return `${relation.schema}.${relation.name}`
+}

@@ -1,0 +1,136 @@
+import { once } from 'node:events'
+import type pg from 'pg'
+import { FrameReader } from './frames.ts'
+import { commandCount, readServerError, type ServerError } from './response.ts'
+import { destroyClient, socketOf, takeSocket } from './socket.ts'
+import { MessageWriter } from './writer.ts'
+
+/** What came back up to a Sync. */
+export interface PipelineResult {
+  /** CommandCompletes before the error, or all of them. */
+  readonly completed: number
+  readonly error: ServerError | undefined
+  /** Transaction status of ReadyForQuery: `I` idle, `T` in a transaction, `E` in a failed one. */
+  readonly status: string
+  /** First character of the last command's tag: tells COMMIT from the ROLLBACK that a failed transaction answers. */
+  readonly lastTag: string
+}
+
+/**
+ * A pipeline of extended-query messages on an idle client's socket: many statements, one Sync.
+ * Results are counts in a typed array; there is no promise, event or object per statement.
+ * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-PIPELINING
+ */
+export class Pipeline {
+  readonly writer: MessageWriter
+  /** Affected rows of each completed statement of this exchange, in order; -1 without a count. */
+  counts = new Int32Array(1024)
+  private completed = 0
+  private error: ServerError | undefined
+  private lastTag = 0
+  private status = 'I'
+  private ready: (() => void) | undefined
+  private failed: ((error: Error) => void) | undefined
+  private readonly reader = new FrameReader((type, buffer, offset, length) =>
+    this.onMessage(type, buffer, offset, length),
+  )
+  private readonly client: pg.Client
+  private giveBack: (() => void) | undefined
+
+  constructor(client: pg.Client) {
+    this.client = client
+    this.writer = new MessageWriter(socketOf(client))
+  }
+
+  /** Begins an exchange: from here to `sync` the client takes no other query. */
+  open(): void {
+    this.completed = 0
+    this.error = undefined
+    this.lastTag = 0
+    this.giveBack = takeSocket(this.client, (chunk) => {
+      try {
+        this.reader.push(chunk)
+      } catch (error) {
+        destroyClient(this.client, error as Error)
+      }
+    })
+  }
+
+  /** True once the server has refused a statement of this exchange: more of them would be in vain. */
+  get refused(): boolean {
+    return this.error !== undefined
+  }
+
+  /** A statement without parameters, parsed each time. */
+  statement(sql: string): void {
+    this.writer.parse('', sql, [])
+    this.writer.bind('', 0, 0)
+    this.writer.endBindAndExecute()
+  }
+
+  /** Waits until the socket takes more. Rejects where the connection is gone. */
+  async drained(): Promise<void> {
+    const socket = socketOf(this.client)
+    while (socket.writableNeedDrain) {
+      if (socket.destroyed) throw connectionGone()
+      await Promise.race([once(socket, 'drain'), once(socket, 'close')])
+    }
+  }
+
+  /** Ends the exchange: sends Sync, waits for ReadyForQuery. Rejects where the connection goes away first. */
+  async sync(): Promise<PipelineResult> {
+    const socket = socketOf(this.client)
+    const gone = (): void => this.failed?.(this.error ?? connectionGone())
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.ready = resolve
+        this.failed = reject
+        if (socket.destroyed) return reject(connectionGone())
+        socket.once('close', gone)
+        this.writer.message('S')
+        this.writer.flush()
+      })
+    } finally {
+      socket.removeListener('close', gone)
+      this.ready = undefined
+      this.failed = undefined
+      this.giveBack?.()
+      this.giveBack = undefined
+    }
+    return {
+      completed: this.completed,
+      error: this.error,
+      status: this.status,
+      lastTag: String.fromCharCode(this.lastTag),
+    }
+  }
+
+  private onMessage(type: number, buffer: Buffer, offset: number, length: number): void {
+    switch (type) {
+      case 0x43: // CommandComplete
+        if (this.completed === this.counts.length) this.grow()
+        this.counts[this.completed++] = commandCount(buffer, offset, length)
+        this.lastTag = buffer[offset]!
+        break
+      case 0x45: // ErrorResponse
+        this.error ??= readServerError(buffer, offset, length)
+        break
+      case 0x5a: // ReadyForQuery
+        this.status = String.fromCharCode(buffer[offset]!)
+        this.ready?.()
+        break
+      default: // ParseComplete, BindComplete, DataRow, notices, parameter status: nothing to do
+        break
+    }
+  }
+
+  private grow(): void {
+    const counts = new Int32Array(this.counts.length * 2)
+    counts.set(this.counts)
+    this.counts = counts
+  }
+}
+
+function connectionGone(): Error {
+  return Object.assign(new Error('connection terminated'), { code: '08006' })
+}

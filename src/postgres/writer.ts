@@ -1,0 +1,127 @@
+import type { Socket } from 'node:net'
+
+const blockSize = 256 * 1024
+/** Values from this size are handed to the socket as they are, without copying. */
+const largeValue = 64 * 1024
+
+/**
+ * Builds frontend messages in blocks and hands full blocks to the socket. Handed-over bytes are never
+ * touched again, since the socket may still hold them.
+ * https://www.postgresql.org/docs/current/protocol-message-formats.html
+ */
+export class MessageWriter {
+  private block: Buffer = Buffer.allocUnsafeSlow(blockSize)
+  private at = 0
+  private sent = 0
+  private readonly socket: Socket
+
+  constructor(socket: Socket) {
+    this.socket = socket
+  }
+
+  /** Sends what is held. */
+  flush(): void {
+    if (this.at === this.sent) return
+    this.socket.write(this.block.subarray(this.sent, this.at))
+    this.sent = this.at
+    if (this.block.length - this.at < blockSize / 8) {
+      this.block = Buffer.allocUnsafeSlow(blockSize)
+      this.at = 0
+      this.sent = 0
+    }
+  }
+
+  /** True where the socket's own buffer is full: wait for its `drain` before writing more. */
+  get congested(): boolean {
+    return this.socket.writableNeedDrain
+  }
+
+  private room(bytes: number): void {
+    if (this.at + bytes <= this.block.length) return
+    if (this.at > this.sent) this.socket.write(this.block.subarray(this.sent, this.at))
+    this.block = Buffer.allocUnsafeSlow(Math.max(blockSize, bytes))
+    this.at = 0
+    this.sent = 0
+  }
+
+  /** A whole message of type byte and body. */
+  message(type: string, ...body: (string | number)[]): void {
+    let length = 4
+    for (const part of body) length += typeof part === 'string' ? Buffer.byteLength(part) + 1 : 4
+    this.room(1 + length)
+    this.byte(type.charCodeAt(0))
+    this.int32(length)
+    for (const part of body) typeof part === 'string' ? this.cstring(part) : this.int32(part)
+  }
+
+  parse(name: string, sql: string, types: readonly number[]): void {
+    const length = 4 + Buffer.byteLength(name) + 1 + Buffer.byteLength(sql) + 1 + 2 + 4 * types.length
+    this.room(1 + length)
+    this.byte(0x50)
+    this.int32(length)
+    this.cstring(name)
+    this.cstring(sql)
+    this.int16(types.length)
+    for (const type of types) this.int32(type)
+  }
+
+  /** Begins Bind of the unnamed portal, all values as text; `valueBytes` is the sum of the values' lengths (0 for null). */
+  bind(statement: string, parameters: number, valueBytes: number): void {
+    // portal "" · statement · no format codes (all text) · parameters · no result formats
+    const head = 1 + Buffer.byteLength(statement) + 1 + 2 + 2
+    const length = 4 + head + 4 * parameters + valueBytes + 2
+    this.room(1 + 4 + head)
+    this.byte(0x42)
+    this.int32(length)
+    this.byte(0)
+    this.cstring(statement)
+    this.int16(0)
+    this.int16(parameters)
+  }
+
+  nullValue(): void {
+    this.room(4)
+    this.int32(-1)
+  }
+
+  value(source: Buffer, from: number, length: number): void {
+    if (length < largeValue) {
+      this.room(4 + length)
+      this.int32(length)
+      source.copy(this.block, this.at, from, from + length)
+      this.at += length
+      return
+    }
+    this.room(4)
+    this.int32(length)
+    this.flush()
+    this.socket.write(source.subarray(from, from + length))
+  }
+
+  /** Ends Bind and runs the portal to its end. */
+  endBindAndExecute(): void {
+    this.room(2 + 10)
+    this.int16(0)
+    this.byte(0x45)
+    this.int32(9)
+    this.byte(0)
+    this.int32(0)
+  }
+
+  private byte(value: number): void {
+    this.block[this.at++] = value
+  }
+
+  private int16(value: number): void {
+    this.at = this.block.writeUInt16BE(value, this.at)
+  }
+
+  private int32(value: number): void {
+    this.at = this.block.writeInt32BE(value | 0, this.at)
+  }
+
+  private cstring(text: string): void {
+    this.at += this.block.write(text, this.at, 'utf8')
+    this.block[this.at++] = 0
+  }
+}

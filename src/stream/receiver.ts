@@ -1,0 +1,165 @@
+import type { Socket } from 'node:net'
+import type pg from 'pg'
+import { formatLsn, type Lsn } from '../model/lsn.ts'
+import { FrameReader } from '../postgres/frames.ts'
+import { quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts'
+import { readServerError } from '../postgres/response.ts'
+import { destroyClient, socketOf, takeSocket } from '../postgres/socket.ts'
+import { encodeStatus, type StandbyStatus } from './status.ts'
+
+export interface StreamHandlers {
+  /** A message of the output plugin; the bytes are valid only during the call. */
+  wal(buffer: Buffer, offset: number, length: number): void
+  keepalive(walEnd: Lsn, replyRequested: boolean): void
+  /** The stream is over: by an error of the server, a lost connection, or a fault in `wal` or `keepalive`. */
+  ended(error: Error): void
+}
+
+export interface StreamOptions {
+  readonly slot: string
+  readonly start: Lsn
+  /** Options of the output plugin. */
+  readonly plugin: Readonly<Record<string, string>>
+}
+
+const copyData = 0x64 // d
+const copyDone = 0x63 // c
+const copyBothResponse = 0x57 // W
+const errorResponse = 0x45 // E
+const xlogData = 0x77 // w
+const primaryKeepalive = 0x6b // k
+/** XLogData: type byte, WAL start, WAL end, send time. */
+const xlogDataHeader = 25
+
+/**
+ * The upstream's stream: START_REPLICATION on a walsender connection, its bytes read by an own frame
+ * reader straight from the socket. Pausing holds back the server by TCP; status updates go out all the same.
+ * https://www.postgresql.org/docs/current/protocol-replication.html
+ */
+export class Receiver {
+  /** Bytes received, and the monotonic time (ms) of the last message: for liveness and metrics. */
+  bytes = 0
+  lastMessageAt = performance.now()
+  private readonly socket: Socket
+  private readonly client: pg.Client
+  private readonly handlers: StreamHandlers
+  private readonly reader: FrameReader
+  private onStart: () => void = () => {}
+  private onEnd: (error: Error) => void = () => {}
+  private over = false
+  private held = false
+
+  constructor(client: pg.Client, handlers: StreamHandlers) {
+    this.client = client
+    this.handlers = handlers
+    this.socket = socketOf(client)
+    this.reader = new FrameReader((type, buffer, offset, length) =>
+      this.onFrame(type, buffer, offset, length),
+    )
+  }
+
+  /** Resolves at CopyBothResponse; rejects with the server's error (55006 where the slot is in use). */
+  start(options: StreamOptions): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.onEnd = reject
+      this.onStart = () => {
+        this.onEnd = (error) => this.handlers.ended(error)
+        resolve()
+      }
+      takeSocket(this.client, (chunk) => this.onChunk(chunk))
+      this.socket.on('error', (error) => this.end(error))
+      this.socket.on('close', () => this.end(new Error('the upstream closed the replication connection')))
+      if (this.socket.destroyed) return this.end(new Error('the replication connection is closed'))
+      this.socket.write(encodeQuery(startCommand(options)))
+    })
+  }
+
+  /** Holds the stream back, or lets it go on. */
+  hold(held: boolean): void {
+    if (held === this.held) return
+    this.held = held
+    if (held) this.socket.pause()
+    else {
+      this.lastMessageAt = performance.now()
+      this.socket.resume()
+    }
+  }
+
+  get isHeld(): boolean {
+    return this.held
+  }
+
+  sendStatus(status: StandbyStatus): void {
+    if (!this.over && !this.socket.destroyed) this.socket.write(encodeStatus(status))
+  }
+
+  /** Says CopyDone, so that the walsender ends and frees the slot; what it still sends is thrown away. */
+  async finish(): Promise<void> {
+    this.over = true
+    if (this.socket.destroyed) return
+    this.socket.write(Buffer.from([copyDone, 0, 0, 0, 4]))
+    this.socket.end(Buffer.from([0x58, 0, 0, 0, 4])) // Terminate
+    this.socket.resume()
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.socket.destroy()
+        resolve()
+      }, 2000)
+      this.socket.once('close', () => {
+        clearTimeout(timer)
+        resolve()
+      })
+    })
+  }
+
+  private onChunk(chunk: Buffer): void {
+    if (this.over) return
+    this.bytes += chunk.length
+    this.lastMessageAt = performance.now()
+    try {
+      this.reader.push(chunk)
+    } catch (error) {
+      this.end(error as Error)
+    }
+  }
+
+  private onFrame(type: number, buffer: Buffer, offset: number, length: number): void {
+    if (this.over) return
+    if (type === copyData) this.onCopyData(buffer, offset, length)
+    else if (type === copyBothResponse) this.onStart()
+    else if (type === errorResponse) this.end(readServerError(buffer, offset, length))
+    else if (type === copyDone) this.end(new Error('the upstream ended the stream'))
+  }
+
+  private onCopyData(buffer: Buffer, offset: number, length: number): void {
+    const type = buffer[offset]
+    if (type === xlogData && length >= xlogDataHeader)
+      this.handlers.wal(buffer, offset + xlogDataHeader, length - xlogDataHeader)
+    else if (type === primaryKeepalive && length >= 18)
+      this.handlers.keepalive(buffer.readBigUInt64BE(offset + 1), buffer[offset + 17] === 1)
+    else throw new RangeError(`replication message of type ${type} and ${length} bytes`)
+  }
+
+  private end(error: Error): void {
+    if (this.over) return
+    this.over = true
+    destroyClient(this.client)
+    this.onEnd(error)
+  }
+}
+
+function startCommand(options: StreamOptions): string {
+  const plugin = Object.entries(options.plugin).map(
+    ([name, value]) => `${quoteIdentifier(name)} ${quoteLiteral(value)}`,
+  )
+  return `START_REPLICATION SLOT ${quoteIdentifier(options.slot)} LOGICAL ${formatLsn(options.start)} (${plugin.join(', ')})`
+}
+
+function encodeQuery(text: string): Buffer {
+  const length = Buffer.byteLength(text)
+  const message = Buffer.alloc(1 + 4 + length + 1)
+  message[0] = 0x51
+  message.writeUInt32BE(4 + length + 1, 1)
+  message.write(text, 5)
+  return message
+}

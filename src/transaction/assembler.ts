@@ -1,0 +1,174 @@
+import {
+  ChangeWriter,
+  messageLogical,
+  messageTruncate,
+  type SideMessage,
+  type Transaction,
+} from '../model/changes.ts'
+import { ddlPrefix } from '../model/ddl-message.ts'
+import type { Lsn } from '../model/lsn.ts'
+import type { Relation } from '../model/relation.ts'
+
+/** The follower's own schema: its rows are never followed. */
+const ownSchema = 'follower'
+
+export interface AssemblerHandlers {
+  /** A committed transaction that changes something followed. */
+  transaction(transaction: Transaction): void
+  /** A commit that changes nothing followed, or that progress has already (P4). */
+  passed(endLsn: Lsn, duplicate: boolean): void
+}
+
+/**
+ * Puts decoded messages together into committed transactions. Row messages are copied once, into chunks;
+ * relations and the few other messages are kept in tables that the copies refer to by index.
+ */
+export class Assembler {
+  /** Definitions by index: what a stored row's `relation` means. Grows only when a definition changes. */
+  readonly relations: Relation[] = []
+  private readonly current = new Map<number, number>()
+  private readonly writer = new ChangeWriter()
+  private readonly handlers: AssemblerHandlers
+  private readonly position: Lsn
+  private open: OpenTransaction | undefined
+
+  /** `position`: commits that end at or before it are in progress already (P4). */
+  constructor(position: Lsn, handlers: AssemblerHandlers) {
+    this.position = position
+    this.handlers = handlers
+  }
+
+  /** True between Begin and Commit: then a keepalive's position says nothing (P6). */
+  get inTransaction(): boolean {
+    return this.open !== undefined
+  }
+
+  /** Bytes of the transaction that is still arriving. */
+  get openBytes(): number {
+    return this.open?.bytes ?? 0
+  }
+
+  begin(_commitLsn: Lsn, _commitTime: bigint, xid: number): void {
+    if (this.open) throw new RangeError('Begin within a transaction')
+    this.open = new OpenTransaction(xid, this.writer)
+  }
+
+  commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
+    const open = this.opened()
+    this.open = undefined
+    const duplicate = endLsn <= this.position
+    if (duplicate || open.changes === 0) {
+      this.handlers.passed(endLsn, duplicate)
+      return
+    }
+    this.handlers.transaction({
+      xid: open.xid,
+      commitLsn,
+      endLsn,
+      commitTime,
+      chunks: open.chunks,
+      start: open.start,
+      end: this.writer.offset,
+      relations: open.relations,
+      sides: open.sides,
+      ddl: open.ddl,
+      changes: open.changes,
+      bytes: open.bytes,
+    })
+  }
+
+  relation(relation: Relation): void {
+    const known = this.current.get(relation.oid)
+    if (known !== undefined && sameRelation(this.relations[known]!, relation)) return
+    this.current.set(relation.oid, this.relations.length)
+    this.relations.push(relation)
+  }
+
+  row(oid: number, buffer: Buffer, offset: number, length: number): void {
+    const open = this.opened()
+    const index = this.indexOf(oid)
+    const relation = this.relations[index]!
+    if (relation.schema === ownSchema) return
+    open.relations.add(relation)
+    open.append(index, buffer, offset, length)
+  }
+
+  truncate(oids: readonly number[], _cascade: boolean, restartIdentity: boolean): void {
+    const relations = oids
+      .map((oid) => this.relations[this.indexOf(oid)]!)
+      .filter((relation) => relation.schema !== ownSchema)
+    if (relations.length === 0) return
+    const open = this.opened()
+    for (const relation of relations) open.relations.add(relation)
+    open.appendSide({ kind: 'truncate', relations, restartIdentity }, messageTruncate)
+  }
+
+  message(transactional: boolean, lsn: Lsn, prefix: string, content: Buffer): void {
+    // Messages of others, and forged ones outside of a transaction, are none of ours.
+    if (prefix !== ddlPrefix || !transactional) return
+    const open = this.opened()
+    open.ddl = true
+    open.appendSide({ kind: 'ddl', content: Buffer.from(content), lsn }, messageLogical)
+  }
+
+  private opened(): OpenTransaction {
+    if (!this.open) throw new RangeError('a change outside of a transaction')
+    return this.open
+  }
+
+  private indexOf(oid: number): number {
+    const index = this.current.get(oid)
+    if (index === undefined) throw new RangeError(`no Relation message for OID ${oid}`)
+    return index
+  }
+}
+
+class OpenTransaction {
+  readonly chunks: Buffer[]
+  readonly start: number
+  readonly relations = new Set<Relation>()
+  readonly sides: SideMessage[] = []
+  ddl = false
+  changes = 0
+  bytes = 0
+  readonly xid: number
+  private readonly writer: ChangeWriter
+
+  constructor(xid: number, writer: ChangeWriter) {
+    this.xid = xid
+    this.writer = writer
+    this.chunks = [writer.chunk]
+    this.start = writer.offset
+  }
+
+  append(relation: number, source: Buffer, offset: number, length: number): void {
+    if (this.writer.append(relation, source, offset, length)) this.chunks.push(this.writer.chunk)
+    this.changes++
+    this.bytes += length
+  }
+
+  /** A message without rows: one byte of type, and the index of what it says. */
+  appendSide(side: SideMessage, type: number): void {
+    this.append(this.sides.length, Buffer.of(type), 0, 1)
+    this.sides.push(side)
+    if (side.kind === 'ddl') this.bytes += side.content.length
+  }
+}
+
+function sameRelation(a: Relation, b: Relation): boolean {
+  return (
+    a.schema === b.schema &&
+    a.name === b.name &&
+    a.identity === b.identity &&
+    a.columns.length === b.columns.length &&
+    a.columns.every((column, i) => {
+      const other = b.columns[i]!
+      return (
+        column.name === other.name &&
+        column.key === other.key &&
+        column.typeOid === other.typeOid &&
+        column.typeModifier === other.typeModifier
+      )
+    })
+  )
+}
