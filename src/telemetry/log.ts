@@ -13,15 +13,23 @@ export interface LogOptions {
   readonly format: LogFormat
 }
 
+/** True where the log is text for people, not JSON. */
+export function logsForPeople(format: LogFormat): boolean {
+  return format === 'pretty' || (format === 'auto' && !underSystemd() && process.stderr.isTTY === true)
+}
+
+/** systemd sets JOURNAL_STREAM where stdout or stderr goes to the journal. */
+function underSystemd(): boolean {
+  return process.env.JOURNAL_STREAM !== undefined
+}
+
 /**
- * The log: stderr, one line an event. `auto`: JSON on stdout under systemd (it sets JOURNAL_STREAM), text for
+ * The log: stderr, one line an event. `auto`: JSON on stdout under systemd, text for
  * people where stderr is a terminal, JSON elsewhere. Written synchronously: the last line before a death counts.
  */
 export function createLogger(options: LogOptions): Logger {
-  const journal = process.env.JOURNAL_STREAM !== undefined
-  const forPeople =
-    options.format === 'pretty' || (options.format === 'auto' && !journal && process.stderr.isTTY === true)
-  const fd = journal && !forPeople ? 1 : 2
+  const forPeople = logsForPeople(options.format)
+  const fd = underSystemd() && !forPeople ? 1 : 2
   return pino(
     {
       level: options.level,

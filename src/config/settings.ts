@@ -1,0 +1,164 @@
+import { z } from 'zod'
+import { ExitCode, FollowerError } from '../errors.ts'
+import type { Conninfo } from '../model/conninfo.ts'
+import type { FollowSettings } from '../model/follow.ts'
+import { parseLsn } from '../model/lsn.ts'
+import { parseConninfo } from '../postgres/conninfo.ts'
+import { type LogFormat, type LogLevel, logLevels } from '../telemetry/log.ts'
+import type { WebAddress } from '../telemetry/web.ts'
+import { parseConflicts } from './conflicts.ts'
+import { parseFollowName, parsePublications, parseSlotName, parseTables } from './names.ts'
+import { choice, onOff, parseOptions, via } from './schema.ts'
+import { ValueProblem } from './value-problem.ts'
+import { defaultWebAddress, parseWebAddress } from './web-address.ts'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** Everything of one daemon that is not the follow itself. */
+export interface DaemonSettings {
+  readonly logLevel: LogLevel
+  readonly logFormat: LogFormat
+  readonly web: WebAddress | 'off'
+}
+
+/** The name of a follow and its two ends: what `status` and `cleanup` need. */
+export interface FollowEnds {
+  readonly name: string
+  readonly upstream: Conninfo
+  readonly downstream: Conninfo
+}
+
+/** What the environment may say where no flag does. */
+const variables = {
+  upstream: 'FOLLOWER_UPSTREAM',
+  downstream: 'FOLLOWER_DOWNSTREAM',
+  logLevel: 'FOLLOWER_LOG_LEVEL',
+  webListen: 'FOLLOWER_WEB_LISTEN',
+} as const
+
+const ends = {
+  name: via(parseFollowName).prefault('follower'),
+  upstream: z.string(),
+  downstream: z.string(),
+}
+const list = <T>(parse: (text: string) => T[]) =>
+  z
+    .array(via(parse))
+    .default([])
+    .transform((parts) => parts.flat())
+
+const startSchema = z.strictObject({
+  ...ends,
+  slot: via(parseSlotName).optional(),
+  publication: list(parsePublications),
+  applicationName: z.string().min(1, 'an empty name').optional(),
+  tables: list(parseTables),
+  ddl: onOff.prefault('on'),
+  until: via(parseUntil).optional(),
+  copy: via(parseCopy).optional(),
+  identity: choice('mode', ['refuse', 'full', 'insert-only']).prefault('refuse'),
+  onConflict: z
+    .array(z.string())
+    .default([])
+    .transform((parts) => parts.join(','))
+    .pipe(via(parseConflicts)),
+  onRewrite: choice('mode', ['halt', 'replay']).prefault('halt'),
+  synchronousCommit: onOff.prefault('on'),
+  wait: z.boolean().default(true),
+  acceptNewUpstream: z.boolean().default(false),
+  logLevel: choice('log level', logLevels).prefault('info'),
+  logFormat: choice('log format', ['auto', 'json', 'pretty']).prefault('auto'),
+  webListen: via(parseWebAddress).optional(),
+})
+
+/**
+ * What `follower start` was told: flags before the environment before defaults.
+ * Throws FollowerError exit 2, and whatever parseConninfo throws.
+ */
+export function readStartSettings(
+  options: Readonly<Record<string, unknown>>,
+  env: Environment,
+): { readonly follow: FollowSettings; readonly daemon: DaemonSettings } {
+  const parsed = parseOptions(startSchema, withEnvironment(options, env, variables))
+  const follow: FollowSettings = {
+    ...readBoth(parsed, env),
+    slot: parsed.slot ?? parsed.name,
+    slotGiven: parsed.slot !== undefined,
+    publications: parsed.publication,
+    applicationName: parsed.applicationName ?? `follower/${parsed.name}`,
+    tables: parsed.tables,
+    ddl: parsed.ddl,
+    until: parsed.until,
+    copy: parsed.copy,
+    noIdentity: parsed.identity,
+    onConflict: parsed.onConflict,
+    onRewrite: parsed.onRewrite,
+    synchronousCommit: parsed.synchronousCommit,
+    wait: parsed.wait,
+    acceptNewUpstream: parsed.acceptNewUpstream,
+  }
+  const { logLevel, logFormat, webListen } = parsed
+  return { follow, daemon: { logLevel, logFormat, web: webListen ?? defaultWebAddress } }
+}
+
+/** What `follower status` and `follower cleanup` were told of the follow. Throws as readStartSettings. */
+export function readFollowEnds(
+  options: { readonly name?: string; readonly upstream?: string; readonly downstream?: string },
+  env: Environment,
+): FollowEnds {
+  const { name, upstream, downstream } = options
+  const { upstream: from, downstream: to } = variables
+  const all = withEnvironment({ name, upstream, downstream }, env, { upstream: from, downstream: to })
+  return readBoth(parseOptions(z.strictObject(ends), all), env)
+}
+
+function readBoth(
+  parsed: { name: string; upstream: string; downstream: string },
+  env: Environment,
+): FollowEnds {
+  return {
+    name: parsed.name,
+    upstream: parseConninfo(parsed.upstream, env),
+    downstream: parseConninfo(parsed.downstream, env),
+  }
+}
+
+/** Fills in what no flag gave, and insists on the two ends. */
+function withEnvironment(
+  options: Readonly<Record<string, unknown>>,
+  env: Environment,
+  names: Readonly<Record<string, string>>,
+): Record<string, unknown> {
+  const result = { ...options }
+  for (const [key, variable] of Object.entries(names)) result[key] ??= env[variable]
+  const missing = ['upstream', 'downstream'].filter((end) => !result[end])
+  if (missing.length === 0) return result
+  throw new FollowerError(`${missing.map((end) => `--${end}`).join(' and ')} missing`, {
+    code: 'FLW-011',
+    exit: ExitCode.usage,
+    detail: 'a follow has two ends, each a URI, a keyword=value text, or service=NAME, as for psql',
+    effect: 'nothing was started',
+    fix: [
+      'follower start --upstream postgres://user@db1/shop --downstream postgres://user@db2/shop',
+      `or set ${missing.map((end) => `FOLLOWER_${end.toUpperCase()}`).join(' and ')}`,
+    ],
+  })
+}
+
+function parseUntil(text: string): FollowSettings['until'] {
+  if (text === 'now') return text
+  const lsn = parseLsn(text)
+  if (lsn === undefined) throw new ValueProblem(`${text} is neither now nor an LSN such as 16/B374D848`)
+  return lsn
+}
+
+function parseCopy(text: string): 'none' {
+  if (text === 'none') return text
+  throw new FollowerError(`--copy ${text} is not there yet`, {
+    code: 'FLW-013',
+    exit: ExitCode.usage,
+    detail: 'follower does not copy existing rows; it follows from the moment its slot is created',
+    effect: 'nothing was started',
+    fix: ['start with an empty upstream, or bring the rows yourself and say --copy none'],
+  })
+}
