@@ -1,0 +1,95 @@
+-- What the catalog holds about one object, as a flat map from aspect to text: made upstream by the capture triggers, made again
+-- downstream after the replay, and compared. Every aspect that the upstream has must be equal downstream; more aspects may be there.
+--
+-- Input: an address as pg_identify_object_as_address() gives it.
+-- Result: NULL where the object does not exist; {"?": "unknown class"} where follower knows no state for the class.
+-- Aspects that start with ~ hold text that majors print differently: they only compare between equal majors.
+--
+-- Identifiers are always quoted, since the list of reserved words differs between majors; names are always qualified, since
+-- only pg_catalog is in the path; the other settings fix how constants are printed, whatever the session says.
+CREATE OR REPLACE FUNCTION follower.object_state(type text, names text[], args text[]) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = on
+SET DateStyle = 'ISO, MDY'
+SET IntervalStyle = 'postgres'
+SET TimeZone = 'UTC'
+SET extra_float_digits = 1
+SET bytea_output = 'hex'
+SET lc_monetary = 'C'
+SET xmlbinary = 'base64'
+AS $$
+DECLARE
+  class text := lower(type);
+  address text[] := names;
+  object record;
+  state jsonb;
+BEGIN
+  -- pg_get_object_address() knows one word for columns of every kind of relation, and one for every kind of type.
+  IF class LIKE '% column' THEN
+    class := 'table column';
+  ELSIF class IN ('composite type', 'domain', 'enum') THEN
+    class := 'type';
+    IF cardinality(address) = 2 THEN
+      address := ARRAY[format('%I.%I', address[1], address[2])];
+    END IF;
+  END IF;
+
+  IF class <> ALL (ARRAY[
+    'access method', 'aggregate', 'cast', 'collation', 'conversion', 'default acl', 'domain constraint', 'event trigger', 'extension',
+    'foreign table', 'foreign-data wrapper', 'function', 'index', 'language', 'materialized view', 'operator', 'operator class',
+    'operator family', 'policy', 'procedure', 'rule', 'schema', 'sequence', 'server', 'statistics object', 'table', 'table column',
+    'table constraint', 'text search configuration', 'text search dictionary', 'text search parser', 'text search template',
+    'transform', 'trigger', 'type', 'view'])
+  THEN
+    RETURN '{"?": "unknown class"}';
+  END IF;
+
+  BEGIN
+    SELECT * INTO object FROM pg_get_object_address(class, address, coalesce(args, '{}'));
+  EXCEPTION
+    WHEN undefined_table OR undefined_column OR undefined_function OR undefined_object OR invalid_schema_name OR wrong_object_type THEN
+      RETURN NULL;
+  END;
+
+  state := CASE object.classid
+    WHEN 'pg_class'::regclass THEN
+      CASE WHEN object.objsubid > 0 THEN follower.columns_state(object.objid, object.objsubid)
+        ELSE follower.relation_state(object.objid) END
+    WHEN 'pg_type'::regclass THEN follower.type_state(object.objid)
+    WHEN 'pg_proc'::regclass THEN follower.function_state(object.objid)
+    ELSE follower.other_state(object.classid, object.objid)
+  END;
+  -- The comment of an extension comes with its version.
+  RETURN jsonb_strip_nulls(state || jsonb_build_object(
+    CASE WHEN class = 'extension' THEN '~comment' ELSE 'comment' END,
+    (SELECT d.description FROM pg_description d
+      WHERE d.classoid = object.classid AND d.objoid = object.objid AND d.objsubid = 0 AND object.objsubid = 0)));
+END $$;
+
+COMMENT ON FUNCTION follower.object_state(text, text[], text[]) IS
+  'What the catalog holds about one object, as a map from aspect to text; NULL where it does not exist.';
+
+-- One aspect per grantee, `acl OWNER`, `acl PUBLIC` or `acl "role"`: its privileges, with * where it may grant them.
+-- No acl at all is the default one; who loses every privilege of the default one stays, with none.
+-- MAINTAIN is left out: PostgreSQL 17 brought it.
+CREATE OR REPLACE FUNCTION follower.acl_state(acl aclitem[], kind "char", owner oid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN (
+    SELECT coalesce(jsonb_object_agg(
+      'acl ' || CASE granted.grantee WHEN acl_state.owner THEN 'OWNER' WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END,
+      granted.privileges), '{}')
+    FROM (
+      SELECT p.grantee, coalesce(string_agg(p.privilege, ', ' ORDER BY p.privilege COLLATE "C"), '') AS privileges
+      FROM (
+        SELECT e.grantee, e.privilege_type || CASE WHEN bool_or(e.is_grantable) THEN '*' ELSE '' END AS privilege
+        FROM aclexplode(coalesce(acl_state.acl, acldefault(acl_state.kind, acl_state.owner))) e
+        WHERE e.privilege_type <> 'MAINTAIN'
+        GROUP BY e.grantee, e.privilege_type
+        UNION ALL
+        SELECT DISTINCT d.grantee, NULL FROM aclexplode(acldefault(acl_state.kind, acl_state.owner)) d
+      ) p
+      GROUP BY p.grantee
+    ) granted);
+END $$;
