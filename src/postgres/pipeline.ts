@@ -61,6 +61,11 @@ export class Pipeline {
     return this.error !== undefined
   }
 
+  /** True between `open` and the end of `sync`. */
+  get isOpen(): boolean {
+    return this.giveBack !== undefined
+  }
+
   /** A statement without parameters, parsed each time. */
   statement(sql: string): void {
     this.writer.parse('', sql, [])
@@ -77,8 +82,11 @@ export class Pipeline {
     }
   }
 
-  /** Ends the exchange: sends Sync, waits for ReadyForQuery. Rejects where the connection goes away first. */
-  async sync(): Promise<PipelineResult> {
+  /**
+   * Ends the exchange: sends Sync, waits for ReadyForQuery. Rejects where the connection goes away first.
+   * `afterSending` runs between the two.
+   */
+  async sync(afterSending?: () => Promise<void> | undefined): Promise<PipelineResult> {
     const socket = socketOf(this.client)
     const gone = (): void => this.failed?.(this.error ?? connectionGone())
     try {
@@ -89,6 +97,7 @@ export class Pipeline {
         socket.once('close', gone)
         this.writer.message('S')
         this.writer.flush()
+        afterSending?.()?.catch(reject)
       })
     } finally {
       socket.removeListener('close', gone)

@@ -1,0 +1,155 @@
+import { FollowerError } from '../errors.ts'
+import { messageLogical, type Transaction } from '../model/changes.ts'
+import type { ConflictResolution, ConflictType } from '../model/follow.ts'
+import type { Lsn } from '../model/lsn.ts'
+import { failpointOn } from '../postgres/failpoint.ts'
+import { ServerError } from '../postgres/response.ts'
+import { isTransient } from '../postgres/sqlstate.ts'
+import { BatchFailed, expectOneRowEach, sendBatch, sendChange } from './batch.ts'
+import { applyError, fenced, type Place } from './errors.ts'
+import type { ApplySession } from './session.ts'
+import { applyStep, type OnConflict } from './stepwise.ts'
+
+/** What the applier tells: once a batch or a conflict, never once a row. */
+export interface ApplyEvents {
+  applied(batch: readonly Transaction[], milliseconds: number): void
+  moved(lsn: Lsn): void
+  conflict(type: ConflictType, resolution: ConflictResolution, place: Place): void
+  /** The quick way failed; the batch is done again step by step. */
+  redone(batch: readonly Transaction[], reason: string): void
+}
+
+/** Replays the DDL messages of one transaction on the apply connection, inside its open transaction. */
+export interface DdlSteps {
+  /** The message at this place among the transaction's side messages. */
+  run(index: number): Promise<void>
+}
+
+export interface DdlPort {
+  open(transaction: Transaction): DdlSteps
+}
+
+/** Work in the order in which it may be done. */
+export type Work = { readonly batch: readonly Transaction[] } | { readonly move: Lsn }
+
+export interface Inbox {
+  /** Waits for work; undefined: there will be none. */
+  next(): Promise<Work | undefined>
+}
+
+export class Applier {
+  private readonly session: ApplySession
+  private readonly onConflict: OnConflict
+  private readonly ddl: DdlPort
+  private readonly events: ApplyEvents
+
+  constructor(session: ApplySession, onConflict: OnConflict, ddl: DdlPort, events: ApplyEvents) {
+    this.session = session
+    this.onConflict = onConflict
+    this.ddl = ddl
+    this.events = events
+  }
+
+  /** Applies until the inbox ends. Throws what stops the follow; everything committed before it stays. */
+  async run(inbox: Inbox): Promise<void> {
+    for (;;) {
+      const work = await inbox.next()
+      if (!work) return
+      if ('move' in work) {
+        await this.session.move(work.move)
+        this.events.moved(work.move)
+        continue
+      }
+      const began = performance.now()
+      await this.apply(work.batch)
+      this.events.applied(work.batch, performance.now() - began)
+      if (this.session.statements.tooMany) await this.session.statements.reset()
+    }
+  }
+
+  private async apply(batch: readonly Transaction[]): Promise<void> {
+    const last = batch[batch.length - 1]!
+    try {
+      if (last.ddl) await this.one(last, false)
+      else {
+        await sendBatch(this.session, batch)
+        await this.session.commit(last)
+      }
+    } catch (error) {
+      const reason = this.reasonToRedo(error)
+      if (reason === undefined) throw applyError(error, { transaction: last })
+      await this.session.rollback()
+      this.events.redone(batch, reason)
+      for (const transaction of batch) await this.stepwise(transaction)
+    }
+  }
+
+  /** Only what a step by step run may do better, or name better, is done again. */
+  private reasonToRedo(error: unknown): string | undefined {
+    const cause = error instanceof BatchFailed ? (error.error ?? error) : error
+    if (cause instanceof BatchFailed) return cause.message
+    if (cause instanceof ServerError)
+      return isTransient(cause) || cause.code === fenced ? undefined : cause.message
+    // A table or column that is missing downstream: the transactions before it can be applied.
+    return cause instanceof FollowerError && cause.context.lsn === undefined ? cause.message : undefined
+  }
+
+  private async stepwise(transaction: Transaction): Promise<void> {
+    try {
+      await this.one(transaction, true)
+    } catch (error) {
+      throw applyError(error instanceof BatchFailed ? error.error : error, { transaction })
+    }
+  }
+
+  /** One upstream transaction as one downstream transaction, DDL in its place among the rows. */
+  private async one(transaction: Transaction, stepwise: boolean): Promise<void> {
+    const { session } = this
+    await failpointOn('apply.begin', session.client)
+    await session.client.query('BEGIN')
+    const ddl = transaction.ddl ? this.ddl.open(transaction) : undefined
+    const cursor = session.cursor
+    let sent = 0
+    const flush = async (): Promise<void> => {
+      if (sent > 0) await expectOneRowEach(session, sent)
+      sent = 0
+    }
+    cursor.seek(transaction)
+    while (cursor.advance()) {
+      if (cursor.type === messageLogical) {
+        await flush()
+        // What the DDL changes of tables and types is read again afterwards.
+        await session.statements.reset()
+        await ddl?.run(cursor.index)
+      } else if (stepwise) await applyStep(session, transaction, this.onConflict, this.events)
+      else {
+        if (!this.isLoaded(transaction)) {
+          await flush()
+          await this.load(transaction)
+        }
+        if (sent === 0) session.pipeline.open()
+        sendChange(session, transaction)
+        sent++
+        if (session.pipeline.writer.congested) await session.pipeline.drained()
+      }
+    }
+    await flush()
+    await failpointOn('apply.mid-batch', session.client)
+    await session.commit(transaction)
+  }
+
+  private relationsAtCursor(transaction: Transaction) {
+    const { cursor } = this.session
+    const side = transaction.sides[cursor.index]
+    if (cursor.type === 0x54 && side?.kind === 'truncate') return side.relations
+    return [this.session.relations[cursor.index]!]
+  }
+
+  private isLoaded(transaction: Transaction): boolean {
+    return this.relationsAtCursor(transaction).every((relation) => this.session.statements.has(relation))
+  }
+
+  private load(transaction: Transaction): Promise<void> {
+    return this.session.statements.load(this.relationsAtCursor(transaction))
+  }
+}

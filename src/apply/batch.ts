@@ -1,0 +1,68 @@
+import { messageLogical, messageTruncate, type Transaction } from '../model/changes.ts'
+import { failpointOn } from '../postgres/failpoint.ts'
+import type { ServerError } from '../postgres/response.ts'
+import type { ApplySession } from './session.ts'
+import { writeChange } from './write.ts'
+
+/** The quick way did not do what was expected: roll back and go step by step. */
+export class BatchFailed extends Error {
+  readonly error: ServerError | undefined
+
+  constructor(error: ServerError | undefined) {
+    super(error?.message ?? 'a change met another number of rows than one')
+    this.error = error
+  }
+}
+
+/** How many changes are written between two looks at the socket. */
+const lookEvery = 256
+
+/**
+ * Sends the changes of whole transactions in one exchange, after BEGIN, and checks that each met exactly one
+ * row. Leaves the downstream transaction open for `commit`. Throws BatchFailed where anything else happened.
+ */
+export async function sendBatch(session: ApplySession, batch: readonly Transaction[]): Promise<void> {
+  await failpointOn('apply.begin', session.client)
+  for (const transaction of batch) await session.statements.load(transaction.relations)
+  session.pipeline.open()
+  session.pipeline.statement('BEGIN')
+  let sent = 1
+  for (const transaction of batch) {
+    session.cursor.seek(transaction)
+    while (session.cursor.advance()) {
+      sendChange(session, transaction)
+      if (++sent % lookEvery !== 0) continue
+      if (session.pipeline.refused) break
+      if (session.pipeline.writer.congested) await session.pipeline.drained()
+    }
+  }
+  await failpointOn('apply.mid-batch', session.client)
+  await expectOneRowEach(session, sent)
+}
+
+/** Writes the message under the cursor: a row or a TRUNCATE. */
+export function sendChange(session: ApplySession, transaction: Transaction): void {
+  const { cursor, change, statements, pipeline } = session
+  if (cursor.type === messageTruncate) {
+    const side = transaction.sides[cursor.index]
+    if (side?.kind === 'truncate')
+      pipeline.statement(statements.truncate(side.relations, side.restartIdentity))
+    return
+  }
+  if (cursor.type === messageLogical) throw new Error('a DDL message in a batch of rows')
+  change.read(cursor.buffer, cursor.offset)
+  const known = statements.of(session.relations[cursor.index]!)
+  writeChange(pipeline.writer, statements.forChange(known, change), change)
+}
+
+/** Ends the exchange. Commands without a count (BEGIN, TRUNCATE) say -1. */
+export async function expectOneRowEach(session: ApplySession, sent: number): Promise<void> {
+  const { pipeline } = session
+  const result = await pipeline.sync()
+  if (result.error) throw new BatchFailed(result.error)
+  if (result.completed !== sent) throw new Error(`${sent} statements sent, ${result.completed} completed`)
+  for (let i = 0; i < sent; i++) {
+    const count = pipeline.counts[i]!
+    if (count !== 1 && count !== -1) throw new BatchFailed(undefined)
+  }
+}

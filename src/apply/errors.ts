@@ -1,0 +1,118 @@
+import { ExitCode, FollowerError } from '../errors.ts'
+import type { RowChange, Transaction } from '../model/changes.ts'
+import { formatLsn } from '../model/lsn.ts'
+import { type Relation, relationName } from '../model/relation.ts'
+import { ServerError } from '../postgres/response.ts'
+import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
+
+/** SQLSTATE by which `follower.advance_progress` says that another daemon has taken the follow (P8). */
+export const fenced = 'FLW11'
+
+/** Where in the stream something happened; no row value but the key's. */
+export interface Place {
+  readonly transaction: Transaction
+  readonly relation?: Relation
+  readonly key?: string
+}
+
+export function placeContext(place: Place): Record<string, string | number> {
+  return {
+    lsn: formatLsn(place.transaction.endLsn),
+    commit_lsn: formatLsn(place.transaction.commitLsn),
+    xid: place.transaction.xid,
+    ...(place.relation ? { relation: relationName(place.relation) } : {}),
+    ...(place.key ? { key: place.key } : {}),
+  }
+}
+
+/** `(id)=(5521)`: the columns of the replica identity and their values. Under FULL only the names. */
+export function keyText(relation: Relation, change: RowChange): string {
+  const keys = relation.columns.flatMap((column, i) => (column.key ? [i] : []))
+  if (relation.identity === 'f' || keys.length === 0) return 'replica identity full'
+  const names = keys.map((i) => relation.columns[i]!.name).join(', ')
+  return `(${names})=(${keys.map((i) => change.identity.text(i) ?? 'null').join(', ')})`
+}
+
+/** Turns what a statement downstream failed with into the error that stops or delays the follow. */
+export function applyError(error: unknown, place: Place): Error {
+  if (error instanceof FollowerError) return withPlace(error, place)
+  const code = sqlstate(error)
+  if (code === fenced) return fencedError()
+  if (!(error instanceof ServerError) || isTransient(error)) return downstreamLost(error)
+  // Which value stands in a failing row is nobody's business in a log; a key is its name.
+  const detail = code === '23505' || code === '23503' ? error.detail : undefined
+  const relation = place.relation ? ` on ${relationName(place.relation)}` : ''
+  return new FollowerError(
+    `apply stopped at transaction ${place.transaction.xid}${relation}: ${error.message}`,
+    {
+      code:
+        code === '23505'
+          ? 'FLW-310'
+          : code?.startsWith('23')
+            ? 'FLW-311'
+            : code?.startsWith('22')
+              ? 'FLW-312'
+              : 'FLW-313',
+      exit: ExitCode.apply,
+      detail: [describe(place), detail, error.hint].filter(Boolean).join('\n'),
+      effect:
+        'the downstream holds everything before this transaction and nothing of it; the position did not move',
+      fix: [
+        ...(code === '42501'
+          ? ['give the downstream role the missing right (GRANT … or ALTER … OWNER)']
+          : []),
+        ...(code === '23505'
+          ? [
+              'remove the conflicting row downstream, or start with --on-conflict insert_exists=skip|overwrite',
+            ]
+          : []),
+        'remove the cause downstream, then start again: it goes on from this transaction',
+      ],
+      sqlstate: code,
+      context: { ...placeContext(place), ...(error.constraint ? { constraint: error.constraint } : {}) },
+      cause: error,
+    },
+  )
+}
+
+function describe(place: Place): string {
+  return `commit ${formatLsn(place.transaction.endLsn)}${place.key ? `, key ${place.key}` : ''}`
+}
+
+function withPlace(error: FollowerError, place: Place): FollowerError {
+  if (error.context.lsn !== undefined) return error
+  return new FollowerError(error.message, {
+    code: error.code,
+    exit: error.exit,
+    detail: [describe(place), error.detail].filter(Boolean).join('\n'),
+    effect:
+      error.effect ??
+      'the downstream holds everything before this transaction and nothing of it; the position did not move',
+    fix: error.fix,
+    sqlstate: error.sqlstate,
+    context: { ...placeContext(place), ...error.context },
+    transient: error.transient,
+    cause: error.cause ?? error,
+  })
+}
+
+export function fencedError(): FollowerError {
+  return new FollowerError('another follower has taken this follow', {
+    code: 'FLW-230',
+    exit: ExitCode.held,
+    detail: 'the progress row downstream carries a newer epoch, or another position, than this process wrote',
+    effect: 'the batch in hand was rolled back; the other follower goes on',
+    fix: ['run one follower for each name'],
+  })
+}
+
+function downstreamLost(error: unknown): FollowerError {
+  return new FollowerError(`downstream: ${error instanceof Error ? error.message : String(error)}`, {
+    code: 'FLW-510',
+    exit: ExitCode.downstream,
+    effect: 'the batch in hand is rolled back and applied again',
+    sqlstate: sqlstate(error),
+    transient: true,
+    cause: error,
+  })
+}

@@ -1,0 +1,115 @@
+import type pg from 'pg'
+import type { RowChange } from '../model/changes.ts'
+import type { Relation } from '../model/relation.ts'
+import type { ChangeShape, Planner, RowStatement } from '../model/statement.ts'
+import type { TargetTable } from '../model/target.ts'
+import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
+import { loadTarget } from './targets.ts'
+
+/** A statement that has, or soon will have, a name on the server. */
+export interface Prepared {
+  readonly statement: RowStatement
+  readonly name: string
+  parsed: boolean
+}
+
+/** All that is known of one relation's downstream table in this session. */
+export interface RelationStatements {
+  readonly relation: Relation
+  readonly target: TargetTable
+  readonly identityAlways: IdentityAlways
+  readonly common: (Prepared | undefined)[]
+  readonly others: Map<string, Prepared>
+}
+
+/** How many statements may stay prepared before all are dropped and prepared again as needed. */
+const maxPrepared = 1000
+
+/** Statements prepared in the apply session, by definition of the relation and shape of the change. */
+export class Statements {
+  private readonly known = new Map<Relation, RelationStatements>()
+  private readonly client: pg.Client
+  private readonly planner: Planner
+  private made = 0
+  private sinceReset = 0
+
+  constructor(client: pg.Client, planner: Planner) {
+    this.client = client
+    this.planner = planner
+  }
+
+  /** Reads the downstream tables of relations that are new. Throws a FollowerError where one is missing. */
+  async load(relations: Iterable<Relation>): Promise<void> {
+    for (const relation of relations) {
+      if (this.known.has(relation)) continue
+      const target = await loadTarget(this.client, relation)
+      const always = relation.columns.flatMap((column, i) =>
+        target.columns.get(column.name)?.identityAlways ? [i] : [],
+      )
+      const key = always.filter((i) => relation.columns[i]!.key)
+      const identityAlways = { key, others: key.length < always.length }
+      this.known.set(relation, { relation, target, identityAlways, common: [], others: new Map() })
+    }
+  }
+
+  of(relation: Relation): RelationStatements {
+    const known = this.known.get(relation)
+    if (!known) throw new Error(`target of ${relation.schema}.${relation.name} is not loaded`)
+    return known
+  }
+
+  has(relation: Relation): boolean {
+    return this.known.has(relation)
+  }
+
+  /** The statement of a change. Allocates nothing for the common shapes. */
+  forChange(known: RelationStatements, change: RowChange): Prepared {
+    if (!isCommon(change, known.identityAlways))
+      return this.forShape(known, shapeOf(change, known.identityAlways))
+    const shape = commonShape(change)
+    const prepared = known.common[shape]
+    if (prepared) return prepared
+    const made = this.forShape(known, shapeOf(change, known.identityAlways))
+    known.common[shape] = made
+    return made
+  }
+
+  forShape(known: RelationStatements, shape: ChangeShape): Prepared {
+    const key = shapeKey(shape)
+    return this.keep(known, key, () => this.planner.row(known.relation, known.target, shape))
+  }
+
+  existence(known: RelationStatements, shape: ChangeShape): Prepared {
+    const key = `exists ${shapeKey(shape)}`
+    return this.keep(known, key, () => this.planner.exists(known.relation, known.target, shape))
+  }
+
+  truncate(relations: readonly Relation[], restartIdentity: boolean): string {
+    return this.planner.truncate(
+      relations.map((relation) => this.of(relation).target),
+      restartIdentity,
+    )
+  }
+
+  /** Forgets everything, here and on the server: after DDL, after an error, or when there are too many. */
+  async reset(): Promise<void> {
+    if (this.known.size === 0) return
+    this.known.clear()
+    this.sinceReset = 0
+    await this.client.query('DEALLOCATE ALL')
+  }
+
+  get tooMany(): boolean {
+    return this.sinceReset > maxPrepared
+  }
+
+  private keep(known: RelationStatements, key: string, plan: () => RowStatement): Prepared {
+    let prepared = known.others.get(key)
+    if (!prepared) {
+      prepared = { statement: plan(), name: `f${++this.made}`, parsed: false }
+      this.sinceReset++
+      known.others.set(key, prepared)
+    }
+    return prepared
+  }
+}

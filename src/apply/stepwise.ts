@@ -1,0 +1,109 @@
+import { messageInsert, messageTruncate, type Transaction } from '../model/changes.ts'
+import type { ConflictResolution, ConflictType } from '../model/follow.ts'
+import type { ApplyEvents } from './applier.ts'
+import { sendChange } from './batch.ts'
+import { conflictError } from './conflicts.ts'
+import { applyError, keyText, type Place } from './errors.ts'
+import type { ApplySession } from './session.ts'
+import { shapeOf } from './shape.ts'
+import type { Prepared, RelationStatements } from './statements.ts'
+import { writeChange } from './write.ts'
+
+export type OnConflict = Readonly<Record<ConflictType, ConflictResolution>>
+
+/**
+ * Applies the message under the cursor alone, inside the open downstream transaction: what fails here is
+ * known by its place, and conflicts are resolved as the user chose.
+ */
+export async function applyStep(
+  session: ApplySession,
+  transaction: Transaction,
+  onConflict: OnConflict,
+  events: ApplyEvents,
+): Promise<void> {
+  const { cursor, change, statements } = session
+  if (cursor.type === messageTruncate) {
+    const side = transaction.sides[cursor.index]
+    const relation = side?.kind === 'truncate' ? side.relations[0] : undefined
+    if (side?.kind === 'truncate') await statements.load(side.relations)
+    await exchange(session, relation ? { transaction, relation } : { transaction }, () =>
+      sendChange(session, transaction),
+    )
+    return
+  }
+  const relation = session.relations[cursor.index]!
+  change.read(cursor.buffer, cursor.offset)
+  const place: Place = { transaction, relation, key: keyText(relation, change) }
+  try {
+    await statements.load([relation])
+    const known = statements.of(relation)
+    if (change.type === messageInsert) await insertStep(session, known, place, onConflict, events)
+    else await findStep(session, known, place, onConflict, events)
+  } catch (error) {
+    throw applyError(error, place)
+  }
+}
+
+async function insertStep(
+  session: ApplySession,
+  known: RelationStatements,
+  place: Place,
+  onConflict: OnConflict,
+  events: ApplyEvents,
+): Promise<void> {
+  const resolution = onConflict.insert_exists
+  const existing = resolution === 'halt' ? 'error' : resolution
+  const shape = { ...shapeOf(session.change, known.identityAlways), existing: 'skip' as const }
+  if (existing === 'error') {
+    await run(session, place, session.statements.forChange(known, session.change))
+    return
+  }
+  const count = await run(session, place, session.statements.forShape(known, shape))
+  if (count > 0) return
+  // Either a row is in the way, or a replica trigger suppressed the insert; both end here with the user's choice.
+  if (existing === 'overwrite')
+    await run(session, place, session.statements.forShape(known, { ...shape, existing: 'overwrite' }))
+  if (!known.target.replicaTriggers) events.conflict('insert_exists', resolution, place)
+}
+
+async function findStep(
+  session: ApplySession,
+  known: RelationStatements,
+  place: Place,
+  onConflict: OnConflict,
+  events: ApplyEvents,
+): Promise<void> {
+  const { change, statements } = session
+  const count = await run(session, place, statements.forChange(known, change))
+  if (count !== 0) return
+  const shape = shapeOf(change, known.identityAlways)
+  // A trigger that returns NULL has suppressed the change, as it would have under the native worker.
+  if (known.target.replicaTriggers && (await run(session, place, statements.existence(known, shape))) > 0)
+    return
+  const type = shape.operation === 'update' ? 'update_missing' : 'delete_missing'
+  const resolution = onConflict[type]
+  if (resolution === 'halt') throw conflictError(type, place)
+  if (resolution === 'overwrite' && type === 'update_missing') {
+    if (shape.unchanged.length > 0)
+      throw conflictError(type, place, 'its TOASTed values were not sent, so the row cannot be made')
+    await run(
+      session,
+      place,
+      statements.forShape(known, { ...shape, operation: 'insert', unchanged: [], existing: 'error' }),
+    )
+  }
+  events.conflict(type, resolution, place)
+}
+
+/** Runs one prepared statement for the current change; returns how many rows it met. */
+async function run(session: ApplySession, place: Place, prepared: Prepared): Promise<number> {
+  return exchange(session, place, () => writeChange(session.pipeline.writer, prepared, session.change))
+}
+
+async function exchange(session: ApplySession, place: Place, write: () => void): Promise<number> {
+  session.pipeline.open()
+  write()
+  const result = await session.pipeline.sync()
+  if (result.error) throw applyError(result.error, place)
+  return session.pipeline.counts[0] ?? 0
+}

@@ -1,0 +1,40 @@
+import type pg from 'pg'
+import { ExitCode, FollowerError } from '../errors.ts'
+import { type Relation, relationName } from '../model/relation.ts'
+import type { TargetColumn, TargetTable } from '../model/target.ts'
+import { sql } from '../postgres/sql.ts'
+
+interface Row {
+  kind: string
+  columns: string
+  keys: string
+  replica_triggers: string
+}
+
+/** Reads the downstream table that takes a relation's changes. Throws a FollowerError where there is none. */
+export async function loadTarget(client: pg.Client, relation: Relation): Promise<TargetTable> {
+  const result = await client.query<Row>(sql('query/target_table'), [relation.schema, relation.name])
+  const row = result.rows[0]
+  if (!row) throw missingTable(relation)
+  const columns = JSON.parse(row.columns) as TargetColumn[]
+  const keys = JSON.parse(row.keys) as { primary: boolean; columns: string[] }[]
+  return {
+    schema: relation.schema,
+    name: relation.name,
+    kind: row.kind,
+    columns: new Map(columns.map((column) => [column.name, column])),
+    primaryKey: keys.find((key) => key.primary)?.columns ?? [],
+    uniqueKeys: keys.map((key) => key.columns),
+    replicaTriggers: row.replica_triggers === 't',
+  }
+}
+
+function missingTable(relation: Relation): FollowerError {
+  return new FollowerError(`table ${relationName(relation)} does not exist downstream`, {
+    code: 'FLW-301',
+    exit: ExitCode.apply,
+    detail: 'the upstream changed rows of it',
+    fix: [`create ${relationName(relation)} downstream, or leave it out of the publication`],
+    context: { relation: relationName(relation) },
+  })
+}

@@ -1,0 +1,30 @@
+import type { RowChange } from '../model/changes.ts'
+import { valueText } from '../model/tuple.ts'
+import type { MessageWriter } from '../postgres/writer.ts'
+import type { Prepared } from './statements.ts'
+
+/** Writes one change as Bind and Execute of its statement, its values straight from the received bytes. */
+export function writeChange(writer: MessageWriter, prepared: Prepared, change: RowChange): void {
+  const { parameters } = prepared.statement
+  if (!prepared.parsed) {
+    writer.parse(prepared.name, prepared.statement.sql, prepared.statement.types)
+    prepared.parsed = true
+  }
+  let bytes = 0
+  for (let i = 0; i < parameters.length; i++) {
+    const ref = parameters[i]!
+    const tuple = ref >= 0 ? change.newTuple : change.oldTuple
+    const column = ref >= 0 ? ref : -1 - ref
+    if (tuple.kind[column] === valueText) bytes += tuple.length[column]!
+  }
+  writer.bind(prepared.name, parameters.length, bytes)
+  for (let i = 0; i < parameters.length; i++) {
+    const ref = parameters[i]!
+    const tuple = ref >= 0 ? change.newTuple : change.oldTuple
+    const column = ref >= 0 ? ref : -1 - ref
+    if (tuple.kind[column] === valueText)
+      writer.value(tuple.buffer, tuple.start[column]!, tuple.length[column]!)
+    else writer.nullValue()
+  }
+  writer.endBindAndExecute()
+}

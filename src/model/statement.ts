@@ -1,0 +1,32 @@
+import type { Relation } from './relation.ts'
+import type { TargetTable } from './target.ts'
+
+/** One SQL statement for one shape of change, and which of the change's values its parameters take. */
+export interface RowStatement {
+  readonly sql: string
+  /** Types of the parameters: the downstream's OIDs. */
+  readonly types: readonly number[]
+  /** Column `i` of the new tuple as `i`, of the old tuple as `-1 - i`. */
+  readonly parameters: Int16Array
+}
+
+/** What makes two changes of one table take the same statement. */
+export interface ChangeShape {
+  readonly operation: 'insert' | 'update' | 'delete'
+  /** Which tuple identifies the row: under `none` the new one. */
+  readonly old: 'none' | 'key' | 'full'
+  /** Columns of the new tuple whose TOASTed value is unchanged and not sent. */
+  readonly unchanged: readonly number[]
+  /** An identity ALWAYS column changes its value, which no UPDATE may do. */
+  readonly replaces: boolean
+  /** What to do about rows that are there already (insert). */
+  readonly existing: 'error' | 'skip' | 'overwrite'
+}
+
+/** Makes statements: pure. Throws a FollowerError where the table can't take the change. */
+export interface Planner {
+  row(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement
+  /** Asks whether the row that an update or delete means is there. */
+  exists(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement
+  truncate(targets: readonly TargetTable[], restartIdentity: boolean): string
+}

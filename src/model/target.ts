@@ -1,0 +1,25 @@
+/** A downstream table as the catalog has it. */
+export interface TargetTable {
+  readonly schema: string
+  readonly name: string
+  /** pg_class.relkind: `r` table, `p` partitioned table. */
+  readonly kind: string
+  readonly columns: ReadonlyMap<string, TargetColumn>
+  /** Columns of the primary key; empty without one. */
+  readonly primaryKey: readonly string[]
+  /** Column sets of valid, immediate, complete unique indexes. */
+  readonly uniqueKeys: readonly (readonly string[])[]
+  /** Row triggers that fire under session_replication_role = replica: they may suppress a change. */
+  readonly replicaTriggers: boolean
+}
+
+export interface TargetColumn {
+  readonly name: string
+  /** The downstream's own type OID. */
+  readonly typeOid: number
+  readonly notNull: boolean
+  readonly generated: boolean
+  readonly identityAlways: boolean
+  /** False for types without an equality operator (json, xml, point, …). */
+  readonly equality: boolean
+}

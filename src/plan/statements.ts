@@ -1,0 +1,195 @@
+import { ExitCode, FollowerError } from '../errors.ts'
+import { type Relation, relationName } from '../model/relation.ts'
+import type { ChangeShape, RowStatement } from '../model/statement.ts'
+import type { TargetColumn, TargetTable } from '../model/target.ts'
+import { quoteIdentifier } from '../postgres/identifier.ts'
+import { tableExpression } from './truncate.ts'
+
+/** Collects parameters while SQL is put together; a value that is used twice is one parameter. */
+class Parameters {
+  readonly types: number[] = []
+  private readonly refs: number[] = []
+
+  /** `ref`: as RowStatement.parameters. */
+  use(ref: number, column: TargetColumn): string {
+    let at = this.refs.indexOf(ref)
+    if (at < 0) {
+      at = this.refs.push(ref) - 1
+      this.types.push(column.typeOid)
+    }
+    return `$${at + 1}`
+  }
+
+  statement(sql: string): RowStatement {
+    return { sql, types: this.types, parameters: Int16Array.from(this.refs) }
+  }
+}
+
+interface Mapped {
+  /** Index in the relation, so in the tuples. */
+  readonly index: number
+  readonly name: string
+  readonly key: boolean
+  readonly column: TargetColumn
+}
+
+/** The relation's columns with their downstream counterparts; throws where one is missing. */
+function mapColumns(relation: Relation, target: TargetTable): Mapped[] {
+  const missing = relation.columns
+    .filter((column) => !target.columns.has(column.name))
+    .map((column) => column.name)
+  if (missing.length > 0)
+    throw new FollowerError(
+      `table ${relationName(target)} has no column ${missing.map(quoteIdentifier).join(', ')} downstream`,
+      {
+        code: 'FLW-302',
+        exit: ExitCode.apply,
+        detail: `the upstream's table has ${relation.columns.length} columns, the downstream's ${target.columns.size}`,
+        fix: missing.map(
+          (name) =>
+            `ALTER TABLE ${relationName(target)} ADD COLUMN ${quoteIdentifier(name)} …;  -- downstream`,
+        ),
+        context: { relation: relationName(relation), columns: missing.join(',') },
+      },
+    )
+  return relation.columns.map((column, index) => ({
+    index,
+    name: quoteIdentifier(column.name),
+    key: column.key,
+    column: target.columns.get(column.name)!,
+  }))
+}
+
+export function planInsert(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
+  const written = mapColumns(relation, target).filter((each) => !each.column.generated)
+  const parameters = new Parameters()
+  const head = `INSERT INTO ${quoteIdentifier(target.schema)}.${quoteIdentifier(target.name)}`
+  const conflict = onConflict(written, target, shape, parameters)
+  if (written.length === 0) return parameters.statement(`${head} DEFAULT VALUES${conflict}`)
+  const values = written.map((each) => parameters.use(each.index, each.column))
+  return parameters.statement(
+    `${head} (${written.map((each) => each.name).join(', ')}) OVERRIDING SYSTEM VALUE VALUES (${values.join(', ')})${conflict}`,
+  )
+}
+
+function onConflict(
+  written: Mapped[],
+  target: TargetTable,
+  shape: ChangeShape,
+  parameters: Parameters,
+): string {
+  if (shape.existing === 'error') return ''
+  if (shape.existing === 'skip') return ' ON CONFLICT DO NOTHING'
+  const key = target.primaryKey.length > 0 ? target.primaryKey : target.uniqueKeys[0]
+  if (!key) return ''
+  const set = written
+    .filter((each) => !each.column.identityAlways)
+    .map((each) => `${each.name} = ${parameters.use(each.index, each.column)}`)
+  return ` ON CONFLICT (${key.map(quoteIdentifier).join(', ')}) DO ${set.length > 0 ? `UPDATE SET ${set.join(', ')}` : 'NOTHING'}`
+}
+
+export function planUpdate(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
+  const columns = mapColumns(relation, target)
+  const parameters = new Parameters()
+  const unchanged = new Set(shape.unchanged)
+  const set = columns
+    .filter((each) => !each.column.generated && !each.column.identityAlways && !unchanged.has(each.index))
+    .map((each) => `${each.name} = ${parameters.use(each.index, each.column)}`)
+  const where = whereRow(relation, target, columns, shape, parameters)
+  if (set.length === 0) {
+    // Nothing that may be written has changed; touch the row all the same, so that a missing one is noticed.
+    const free = columns.find((each) => !each.column.identityAlways && !each.column.generated)
+    if (!free) return planExists(relation, target, shape)
+    set.push(`${free.name} = ${free.name}`)
+  }
+  return parameters.statement(`UPDATE ${tableExpression(target)} SET ${set.join(', ')} WHERE ${where}`)
+}
+
+/** DELETE and INSERT in one statement: the only way to change an identity ALWAYS column. Unchanged values come from the old row. */
+export function planReplace(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
+  const columns = mapColumns(relation, target)
+  const parameters = new Parameters()
+  const unchanged = new Set(shape.unchanged)
+  const where = whereRow(relation, target, columns, shape, parameters)
+  const sent = columns.filter((each) => !each.column.generated)
+  const sentNames = new Set(sent.map((each) => each.column.name))
+  const local = [...target.columns.values()].filter(
+    (column) => !column.generated && !sentNames.has(column.name),
+  )
+  const names = [...sent.map((each) => each.name), ...local.map((column) => quoteIdentifier(column.name))]
+  const values = [
+    ...sent.map((each) =>
+      unchanged.has(each.index) ? `gone.${each.name}` : parameters.use(each.index, each.column),
+    ),
+    ...local.map((column) => `gone.${quoteIdentifier(column.name)}`),
+  ]
+  return parameters.statement(
+    `WITH gone AS (DELETE FROM ${tableExpression(target)} WHERE ${where} RETURNING *) ` +
+      `INSERT INTO ${quoteIdentifier(target.schema)}.${quoteIdentifier(target.name)} (${names.join(', ')}) ` +
+      `OVERRIDING SYSTEM VALUE SELECT ${values.join(', ')} FROM gone`,
+  )
+}
+
+export function planDelete(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
+  const parameters = new Parameters()
+  const where = whereRow(relation, target, mapColumns(relation, target), shape, parameters)
+  return parameters.statement(`DELETE FROM ${tableExpression(target)} WHERE ${where}`)
+}
+
+export function planExists(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
+  const parameters = new Parameters()
+  const where = whereRow(relation, target, mapColumns(relation, target), shape, parameters)
+  return parameters.statement(`SELECT 1 FROM ${tableExpression(target)} WHERE ${where}`)
+}
+
+/** Finds one row: by the replica identity, under FULL by the downstream's primary key or else by every column. */
+function whereRow(
+  relation: Relation,
+  target: TargetTable,
+  columns: Mapped[],
+  shape: ChangeShape,
+  parameters: Parameters,
+): string {
+  const chosen = identityColumns(relation, target, columns)
+  if (chosen.length === 0) throw noIdentity(relation)
+  const condition = chosen
+    .map((each) =>
+      equals(each, parameters.use(shape.old === 'none' ? each.index : -1 - each.index, each.column)),
+    )
+    .join(' AND ')
+  const names = new Set(chosen.map((each) => each.column.name))
+  if (
+    target.uniqueKeys.some((key) => key.every((name) => names.has(name) && target.columns.get(name)?.notNull))
+  )
+    return condition
+  const place = target.kind === 'p' ? '(tableoid, ctid)' : 'ctid'
+  return `${place} = (SELECT ${target.kind === 'p' ? 'tableoid, ctid' : 'ctid'} FROM ${tableExpression(target)} WHERE ${condition} LIMIT 1)`
+}
+
+function identityColumns(relation: Relation, target: TargetTable, columns: Mapped[]): Mapped[] {
+  if (relation.identity !== 'f') return columns.filter((each) => each.key)
+  const byName = new Map(columns.map((each) => [each.column.name, each]))
+  const key = target.primaryKey.map((name) => byName.get(name))
+  if (key.length > 0 && key.every((each) => each !== undefined)) return key as Mapped[]
+  return columns.filter((each) => !each.column.generated)
+}
+
+function equals(each: Mapped, parameter: string): string {
+  // Types without an equality operator: compare the stored images.
+  if (!each.column.equality) return `ROW(${each.name}) OPERATOR(pg_catalog.*=) ROW(${parameter})`
+  return each.column.notNull
+    ? `${each.name} = ${parameter}`
+    : `${each.name} IS NOT DISTINCT FROM ${parameter}`
+}
+
+function noIdentity(relation: Relation): FollowerError {
+  return new FollowerError(
+    `table ${relationName(relation)} has no replica identity: its UPDATE and DELETE name no row`,
+    {
+      code: 'FLW-303',
+      exit: ExitCode.apply,
+      fix: [`ALTER TABLE ${relationName(relation)} REPLICA IDENTITY FULL;  -- upstream`],
+      context: { relation: relationName(relation) },
+    },
+  )
+}

@@ -1,0 +1,47 @@
+import type { Transaction } from '../model/changes.ts'
+
+/** Complete transactions that wait to be applied, in commit order. */
+export class TransactionQueue {
+  /** Bytes of the messages held. */
+  bytes = 0
+  private items: Transaction[] = []
+  private head = 0
+
+  get length(): number {
+    return this.items.length - this.head
+  }
+
+  /** The oldest, which is the one that lag is measured by. */
+  get oldest(): Transaction | undefined {
+    return this.items[this.head]
+  }
+
+  push(transaction: Transaction): void {
+    this.items.push(transaction)
+    this.bytes += transaction.bytes
+  }
+
+  /**
+   * Takes the next batch: whole transactions up to `maxBytes` together, at least one. A transaction with DDL
+   * is always a batch of its own. Empty where nothing waits.
+   */
+  take(maxBytes: number): readonly Transaction[] {
+    const from = this.head
+    let bytes = 0
+    while (this.head < this.items.length) {
+      const next = this.items[this.head]!
+      const first = this.head === from
+      if (!first && (next.ddl || bytes + next.bytes > maxBytes)) break
+      this.head++
+      bytes += next.bytes
+      if (next.ddl) break
+    }
+    const batch = this.items.slice(from, this.head)
+    this.bytes -= bytes
+    if (this.head > 1024 || this.head === this.items.length) {
+      this.items = this.items.slice(this.head)
+      this.head = 0
+    }
+    return batch
+  }
+}
