@@ -1,0 +1,67 @@
+import { type Command, Option } from 'commander'
+import { readStartSettings } from '../config/settings.ts'
+import { runDaemon } from '../daemon/daemon.ts'
+import { addEnds, argvWarnings, repeated } from './ends.ts'
+import type { Outcome } from './outcome.ts'
+
+const examples = `
+Examples:
+  follower start --upstream postgres://app@db1/shop --downstream postgres://app@db2/shop
+  follower start --name shop --upstream service=db1 --downstream service=db2 --tables 'public.*,audit.log'
+  follower start --upstream "$UP" --downstream "$DOWN" --until now      # catch up, then exit 0
+  follower start --upstream "$UP" --downstream "$DOWN" --on-conflict insert_exists=skip
+
+Passwords: a passfile (PGPASSFILE, ~/.pgpass), PGPASSWORD or FOLLOWER_UPSTREAM, not the command line.
+Signals: the first SIGTERM or SIGINT stops in order (exit 0), the second one at once (exit 143 or 130).
+Exit codes: docs/cli.md. Errors: docs/errors.md.`
+
+/** Descriptions in the order of --help; the values are checked in src/config/settings.ts. */
+const options: readonly (readonly [flags: string, description: string])[] = [
+  ['--ddl <switch>', 'on or off: replay schema changes (default: on)'],
+  ['--until <position>', 'end once this is applied: now, or an LSN (default: never)'],
+  ['--copy <what>', 'none: the rows that are there already are your business'],
+  [
+    '--no-identity <mode>',
+    'tables without a replica identity: refuse, full or insert-only (default: refuse)',
+  ],
+  [
+    '--on-rewrite <mode>',
+    'a schema change that computes new values for rows: halt or replay (default: halt)',
+  ],
+  ['--synchronous-commit <switch>', 'on or off, downstream; exactly once with both (default: on)'],
+  ['--slot <name>', 'use this slot, which exists (default: make one)'],
+  ['--application-name <name>', 'of the connections (default: follower/NAME)'],
+  ['--no-wait', 'exit 11 where another follower holds the follow (default: wait)'],
+  ['--accept-new-upstream', 'the upstream was moved on purpose (pg_upgrade, restore): take it as the same'],
+  [
+    '--web-listen <address>',
+    'metrics and probes: host:port or off (default: 127.0.0.1:9577) [FOLLOWER_WEB_LISTEN]',
+  ],
+  [
+    '--log-level <level>',
+    'trace, debug, info, warn, error, fatal or silent (default: info) [FOLLOWER_LOG_LEVEL]',
+  ],
+  ['--log-format <format>', 'auto, json or pretty (default: auto: pretty on a terminal)'],
+]
+const repeatable: typeof options = [
+  ['--tables <list>', 'these only: public.orders,"My schema".* (repeatable; default: all)'],
+  ['--publication <list>', 'use these publications, which exist (repeatable; default: make one)'],
+  ['--on-conflict <list>', 'insert_exists=skip,update_missing=overwrite, … (repeatable; default: halt)'],
+]
+
+/** `follower start`: the daemon, in the foreground. */
+export function addStart(program: Command, outcome: Outcome): void {
+  const command = program.command('start').description('follow: rows and schema, exactly once, until stopped')
+  addEnds(command)
+  for (const [flags, description] of repeatable)
+    command.addOption(new Option(flags, description).argParser(repeated))
+  for (const [flags, description] of options) {
+    const option = new Option(flags, description)
+    // Commander takes every --no-… for a switch that is on by default.
+    command.addOption(flags.startsWith('--no-identity') ? option.default('refuse', 'refuse') : option)
+  }
+  command.addHelpText('after', examples).action(async (given: Record<string, unknown>) => {
+    const { follow, daemon } = readStartSettings(given, process.env)
+    outcome.exit = await runDaemon(follow, daemon, argvWarnings(given))
+  })
+}
