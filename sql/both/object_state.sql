@@ -18,6 +18,7 @@ SET extra_float_digits = 1
 SET bytea_output = 'hex'
 SET lc_monetary = 'C'
 SET xmlbinary = 'base64'
+SET standard_conforming_strings = on
 AS $$
 DECLARE
   class text := lower(type);
@@ -60,11 +61,17 @@ BEGIN
     WHEN 'pg_proc'::regclass THEN follower.function_state(object.objid)
     ELSE follower.other_state(object.classid, object.objid)
   END;
-  -- The comment of an extension comes with its version.
-  RETURN jsonb_strip_nulls(state || jsonb_build_object(
-    CASE WHEN class = 'extension' THEN '~comment' ELSE 'comment' END,
-    (SELECT d.description FROM pg_description d
-      WHERE d.classoid = object.classid AND d.objoid = object.objid AND d.objsubid = 0 AND object.objsubid = 0)));
+  -- A property that is not set is an aspect with an empty text, so that one that is set at the other end shows. Only comments may be
+  -- there more; that of an extension comes with its version.
+  RETURN (
+    SELECT coalesce(jsonb_object_agg(aspect.name, coalesce(aspect.value, '')), '{}')
+    FROM (
+      SELECT s.key, s.value FROM jsonb_each_text(state) s
+      UNION ALL
+      SELECT CASE WHEN class = 'extension' THEN '~comment' ELSE 'comment' END, d.description
+      FROM pg_description d
+      WHERE d.classoid = object.classid AND d.objoid = object.objid AND d.objsubid = 0 AND object.objsubid = 0
+    ) aspect (name, value));
 END $$;
 
 COMMENT ON FUNCTION follower.object_state(text, text[], text[]) IS

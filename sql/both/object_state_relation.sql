@@ -123,6 +123,10 @@ DECLARE
   state jsonb;
 BEGIN
   SELECT * INTO c FROM pg_class r WHERE r.oid = relation_state.relation;
+  -- The address is found in the newest catalog; a snapshot of REPEATABLE READ may be older than the object.
+  IF NOT FOUND THEN
+    RETURN '{}';
+  END IF;
   state := jsonb_build_object(
     'relkind', CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
       WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index'

@@ -7,6 +7,9 @@ DECLARE
   state jsonb;
 BEGIN
   SELECT * INTO t FROM pg_type p WHERE p.oid = type_oid;
+  IF NOT FOUND THEN
+    RETURN '{}';
+  END IF;
   state := jsonb_build_object(
     'kind', CASE t.typtype WHEN 'b' THEN 'base' WHEN 'c' THEN 'composite' WHEN 'd' THEN 'domain' WHEN 'e' THEN 'enum'
       WHEN 'p' THEN 'pseudo' WHEN 'r' THEN 'range' WHEN 'm' THEN 'multirange' ELSE t.typtype::text END,
@@ -58,6 +61,9 @@ DECLARE
   f pg_proc;
 BEGIN
   SELECT * INTO f FROM pg_proc p WHERE p.oid = function_oid;
+  IF NOT FOUND THEN
+    RETURN '{}';
+  END IF;
   RETURN jsonb_build_object(
     'kind', CASE f.prokind WHEN 'f' THEN 'function' WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'window' END,
     'owner', f.proowner::regrole::text,
