@@ -1,0 +1,65 @@
+import type { FailpointName } from '../failpoints.ts'
+import { failpoint } from '../failpoints.ts'
+import { Pipeline } from '../postgres/pipeline.ts'
+import { destroyClient } from '../postgres/socket.ts'
+import type { DdlContext } from './context.ts'
+import { parseStatements } from './statement.ts'
+
+/**
+ * Runs one statement with the rights of `role` (sql/downstream/replay.sql) and makes the session the daemon's own
+ * again. The text must be one statement, for our parser and for the server's: EXECUTE would run several.
+ * Throws the server's error; the caller has a savepoint.
+ */
+export async function executeAs(
+  context: DdlContext,
+  role: string,
+  settings: Readonly<Record<string, string>>,
+  statement: string,
+): Promise<void> {
+  const { client } = context
+  if (parseStatements(statement)?.length !== 1) throw new TypeError('not one statement')
+  const parse = new Pipeline(client)
+  parse.open()
+  parse.writer.parse('', statement, [])
+  const { error } = await parse.sync()
+  if (error) throw error
+  await client.query('SELECT follower.replay($1, $2::jsonb, $3)', [role, JSON.stringify(settings), statement])
+  await cleanSession(context)
+}
+
+/**
+ * A cursor WITH HOLD would run its query at commit with the session's rights, and a prepared statement may be one of
+ * ours under a new meaning. Both outlive a savepoint that was rolled back, or could.
+ */
+export async function cleanSession(context: DdlContext): Promise<void> {
+  await context.client.query('CLOSE ALL; DEALLOCATE ALL')
+  await context.pins()
+}
+
+/** Runs `work` in a savepoint that is rolled back where it throws or says false. */
+export async function attempt(context: DdlContext, work: () => Promise<boolean>): Promise<boolean> {
+  const { client } = context
+  await client.query('SAVEPOINT follower_ddl')
+  const undo = async (): Promise<void> => {
+    await client.query('ROLLBACK TO SAVEPOINT follower_ddl; RELEASE SAVEPOINT follower_ddl')
+    await cleanSession(context)
+  }
+  let keep: boolean
+  try {
+    keep = await work()
+  } catch (error) {
+    // A connection that is gone fails again here; the first error says why.
+    await undo().catch(() => {})
+    throw error
+  }
+  if (keep) await client.query('RELEASE SAVEPOINT follower_ddl')
+  else await undo()
+  return keep
+}
+
+/** Marks an instant of the replay for tests. */
+export async function reach(name: FailpointName, context: DdlContext): Promise<void> {
+  const action = failpoint(name)
+  if (action === 'drop') destroyClient(context.client)
+  else await action
+}
