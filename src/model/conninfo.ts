@@ -5,6 +5,8 @@ export type SslMode = 'disable' | 'allow' | 'prefer' | 'require' | 'verify-ca' |
 export interface Conninfo {
   /** Host name, address, or the directory of a Unix socket (starts with `/`). */
   readonly host: string
+  /** Address to connect to instead of looking `host` up; certificates are still checked against `host`. */
+  readonly hostaddr?: string
   readonly port: number
   readonly user: string
   readonly database: string
@@ -18,6 +20,8 @@ export interface Conninfo {
   readonly applicationName?: string
   /** A function, so that no log of the object shows it. Read again at every connection (passwords rotate). */
   readonly password: () => Promise<string | undefined>
+  /** Why the passfile was not used (others may read it, …); undefined where there is nothing to warn of. */
+  readonly passfileProblem?: () => Promise<string | undefined>
   /** `host:port/database as user`, never a secret. */
   readonly display: string
 }

@@ -1,0 +1,133 @@
+import { existsSync } from 'node:fs'
+import { homedir, userInfo } from 'node:os'
+import path from 'node:path'
+import type { Conninfo, SslMode } from '../model/conninfo.ts'
+import { checkValue, conninfoError, keywords } from './conninfo-keywords.ts'
+import { readParameters, refuseHostList } from './conninfo-text.ts'
+import { readPassfile } from './passfile.ts'
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+const sslmodes: readonly string[] = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']
+
+/** Debian's place of the Unix socket. */
+const socketDirectory = '/var/run/postgresql'
+
+/** Seconds. libpq would wait for ever, which a daemon that retries has no use for. */
+const defaultConnectTimeout = 30
+
+/**
+ * Reads a URI or keyword=value text as libpq does: what the text says, then the PG* variables of `env`, then
+ * defaults. What follower cannot do is refused by name. Throws FollowerError exit 3, never with a secret in it.
+ * https://www.postgresql.org/docs/current/libpq-connect.html
+ */
+export function parseConninfo(text: string, env: Environment): Conninfo {
+  const given = readParameters(text)
+  const values = new Map<string, string>()
+  for (const [keyword, { env: variable }] of Object.entries(keywords)) {
+    const explicit = given.get(keyword)
+    const value = explicit ?? (variable === undefined ? undefined : env[variable])
+    if (value === undefined) continue
+    checkValue(keyword, value, explicit === undefined ? variable! : keyword)
+    // An empty value hides the environment and then means the default.
+    if (value !== '') values.set(keyword, value)
+  }
+
+  const hostaddr = values.get('hostaddr')
+  const host = values.get('host') ?? hostaddr ?? defaultHost()
+  const portText = values.get('port') ?? '5432'
+  if (`${host}${hostaddr ?? ''}${portText}`.includes(',')) refuseHostList()
+  // libpq's third kind of host, an abstract socket.
+  if (host.startsWith('@'))
+    throw conninfoError('FLW-022', 'conninfo: follower does not support abstract Unix sockets')
+  const port = integer('port', portText)
+  if (port < 1 || port > 65535)
+    throw conninfoError('FLW-023', `conninfo: port ${portText} is not between 1 and 65535`)
+  const user = values.get('user') ?? systemUser()
+  const database = values.get('dbname') ?? user
+  const applicationName = values.get('application_name')
+  const home = env.HOME || homedir()
+  const passfile = values.get('passfile') ?? path.join(home, '.pgpass')
+  const ask = () => readPassfile(passfile, { host, port, database, user })
+  const password = values.get('password')
+
+  return {
+    host,
+    port,
+    user,
+    database,
+    ...(hostaddr === undefined ? {} : { hostaddr }),
+    ...readTls(values, path.join(home, '.postgresql')),
+    connectTimeout: readTimeout(values.get('connect_timeout')),
+    ...(applicationName === undefined ? {} : { applicationName }),
+    password: async () => password ?? (await ask()).password,
+    passfileProblem: async () => (password === undefined ? (await ask()).problem : undefined),
+    display: `${host.includes(':') ? `[${host}]` : host}:${port}/${database} as ${user}`,
+  }
+}
+
+function defaultHost(): string {
+  return existsSync(socketDirectory) ? socketDirectory : 'localhost'
+}
+
+/** The operating system's name of the user; a container may run under a number without a name. */
+function systemUser(): string {
+  try {
+    return userInfo().username
+  } catch {
+    throw conninfoError('FLW-023', 'conninfo: no user is given, and the user of this process has no name', {
+      fix: ['add user=… to the conninfo, or set PGUSER'],
+    })
+  }
+}
+
+function readTimeout(text: string | undefined): number {
+  return text === undefined ? defaultConnectTimeout : Math.max(0, integer('connect_timeout', text))
+}
+
+function integer(keyword: string, text: string): number {
+  if (/^\s*[+-]?\d{1,9}\s*$/.test(text)) return Number(text)
+  throw conninfoError('FLW-023', `conninfo: ${keyword} is not an integer: ${JSON.stringify(text)}`)
+}
+
+/** The TLS part, with libpq's default files below ~/.postgresql where they exist. */
+function readTls(
+  values: ReadonlyMap<string, string>,
+  directory: string,
+): Pick<Conninfo, 'sslmode' | 'sslrootcert' | 'sslcert' | 'sslkey'> {
+  const file = (keyword: string, name: string): string | undefined => {
+    const given = values.get(keyword)
+    if (given === 'system' && keyword === 'sslrootcert') return given
+    const place = given ?? path.join(directory, name)
+    if (existsSync(place)) return place
+    if (given === undefined) return undefined
+    throw conninfoError('FLW-024', `conninfo: ${keyword} ${JSON.stringify(given)} does not exist`, {
+      fix: [`correct the path, or take ${keyword} out`],
+    })
+  }
+  const sslrootcert = file('sslrootcert', 'root.crt')
+  const system = sslrootcert === 'system'
+  const sslmode = values.get('sslmode') ?? (system ? 'verify-full' : 'prefer')
+  if (!sslmodes.includes(sslmode))
+    throw conninfoError('FLW-023', `conninfo: there is no sslmode ${JSON.stringify(sslmode)}`, {
+      fix: [`use one of ${sslmodes.join(', ')}`],
+    })
+  if (system && sslmode !== 'verify-full')
+    throw conninfoError('FLW-023', `conninfo: sslmode ${sslmode} is too weak for sslrootcert=system`, {
+      detail: 'anybody can have a certificate that the system trusts, only the host name tells them apart',
+      fix: ['use sslmode=verify-full, or take sslmode out'],
+    })
+  if (sslmode.startsWith('verify-') && sslrootcert === undefined)
+    throw conninfoError('FLW-024', `conninfo: sslmode=${sslmode} needs a root certificate`, {
+      detail: `there is no sslrootcert, and ${path.join(directory, 'root.crt')} does not exist`,
+      fix: ['add sslrootcert=<file>, or sslrootcert=system for the certificates that the system trusts'],
+    })
+  const sslcert = file('sslcert', 'postgresql.crt')
+  const sslkey = sslcert === undefined ? undefined : file('sslkey', 'postgresql.key')
+  return {
+    sslmode: sslmode as SslMode,
+    ...(sslrootcert === undefined ? {} : { sslrootcert }),
+    ...(sslcert === undefined ? {} : { sslcert }),
+    ...(sslkey === undefined ? {} : { sslkey }),
+  }
+}
