@@ -1,0 +1,127 @@
+import type pg from 'pg'
+import type { FollowSettings } from '../model/follow.ts'
+import { sql } from '../postgres/sql.ts'
+import { sqlstate } from '../postgres/sqlstate.ts'
+import type { Ends } from './ends.ts'
+import { lockHolder } from './lock.ts'
+import { ask, askOne, column, inTransaction, type Row } from './query.ts'
+import { patternArrays, type TableName } from './tables.ts'
+
+/** What both servers say of themselves; counts as numbers, sizes in the server's own notation. */
+export interface UpstreamFacts {
+  readonly version: number
+  readonly versionText: string
+  readonly systemIdentifier: string
+  readonly database: string
+  readonly inRecovery: boolean
+  /** 0 in recovery. */
+  readonly timeline: number
+  readonly walLevel: string
+  readonly maxReplicationSlots: number
+  readonly slots: number
+  readonly slotList: string
+  readonly maxWalSenders: number
+  readonly walSenders: number
+  readonly walSenderTimeoutMs: number
+  readonly maxSlotWalKeepSize: string
+  readonly role: string
+  readonly superuser: boolean
+  readonly mayReplicate: boolean
+  readonly mayCreate: boolean
+  readonly captured: boolean
+}
+
+export interface DownstreamFacts {
+  readonly version: number
+  readonly versionText: string
+  readonly database: string
+  readonly inRecovery: boolean
+  readonly readOnly: boolean
+  readonly role: string
+  readonly mayCreate: boolean
+  readonly maySetReplicationRole: boolean
+}
+
+export async function upstreamFacts(upstream: pg.Client): Promise<UpstreamFacts> {
+  const row = required(await askOne(upstream, 'upstream', sql('query/upstream')))
+  return {
+    version: Number(column(row, 'version')),
+    versionText: column(row, 'version_text'),
+    systemIdentifier: column(row, 'system_identifier'),
+    database: column(row, 'database'),
+    inRecovery: row.in_recovery === 't',
+    timeline: Number(row.timeline ?? 0),
+    walLevel: column(row, 'wal_level'),
+    maxReplicationSlots: Number(column(row, 'max_replication_slots')),
+    slots: Number(column(row, 'slots')),
+    slotList: row.slot_list ?? '',
+    maxWalSenders: Number(column(row, 'max_wal_senders')),
+    walSenders: Number(column(row, 'wal_senders')),
+    walSenderTimeoutMs: Number(column(row, 'wal_sender_timeout_ms')),
+    maxSlotWalKeepSize: column(row, 'max_slot_wal_keep_size'),
+    role: column(row, 'role'),
+    superuser: row.superuser === 't',
+    mayReplicate: row.may_replicate === 't',
+    mayCreate: row.may_create === 't',
+    captured: row.captured === 't',
+  }
+}
+
+export async function downstreamFacts(downstream: pg.Client): Promise<DownstreamFacts> {
+  const row = required(await askOne(downstream, 'downstream', sql('query/downstream')))
+  return {
+    version: Number(column(row, 'version')),
+    versionText: column(row, 'version_text'),
+    database: column(row, 'database'),
+    inRecovery: row.in_recovery === 't',
+    readOnly: row.read_only === 'on',
+    role: column(row, 'role'),
+    mayCreate: row.may_create === 't',
+    maySetReplicationRole: await maySetReplicationRole(downstream),
+  }
+}
+
+function required(row: Row | undefined): Row {
+  if (!row) throw new TypeError('the server returned no row')
+  return row
+}
+
+/** Tries it: a superuser may, a role with GRANT SET ON PARAMETER may (15+), and managed services differ. */
+async function maySetReplicationRole(downstream: pg.Client): Promise<boolean> {
+  try {
+    await inTransaction(downstream, 'downstream', () =>
+      ask(downstream, 'downstream', 'SET LOCAL session_replication_role = replica'),
+    )
+    return true
+  } catch (error) {
+    if (sqlstate(error) === '42501') return false
+    throw error
+  }
+}
+
+/**
+ * Whether both connections lead to one database, whatever names and addresses they use: a lock taken upstream is
+ * looked for downstream. System identifiers don't tell: a clone of the upstream, a rightful downstream, has the same.
+ */
+export async function sameDatabase(ends: Ends): Promise<boolean> {
+  return inTransaction(ends.upstream, 'upstream', async () => {
+    const row = await askOne(
+      ends.upstream,
+      'upstream',
+      `SELECT k.key, pg_backend_pid() AS pid, pg_advisory_xact_lock(k.key)
+         FROM (SELECT ('x' || md5(random()::text || clock_timestamp()))::bit(64)::bigint AS key OFFSET 0) AS k`,
+    )
+    const held = row && (await lockHolder(ends.downstream, 'downstream', column(row, 'key')))
+    return held !== undefined && held.pid === row?.pid
+  })
+}
+
+/** The patterns of the settings that name nothing. */
+export async function unknownPatterns(
+  upstream: pg.Client,
+  settings: FollowSettings,
+): Promise<readonly TableName[]> {
+  if (settings.tables.length === 0 || settings.publications.length > 0) return []
+  const found = await ask(upstream, 'upstream', sql('query/unknown_patterns'), patternArrays(settings.tables))
+  return found.map((row) => ({ schema: column(row, 'schema'), name: column(row, 'name') }))
+}

@@ -1,0 +1,33 @@
+import { createHash } from 'node:crypto'
+import type pg from 'pg'
+import type { End } from '../postgres/connect.ts'
+import { sql } from '../postgres/sql.ts'
+import { askOne } from './query.ts'
+
+/** Who holds something: a server process and what it says of itself. */
+export interface Holder {
+  readonly pid: string
+  readonly applicationName: string
+  /** Empty for a Unix socket, or where this role may not see it. */
+  readonly clientAddr: string
+}
+
+/**
+ * Key of the advisory lock that a follower of this name holds in the downstream database, as the text of a
+ * bigint: `SELECT pg_try_advisory_lock($1)`. It only lets a second daemon wait; the epoch is what fences.
+ */
+export function lockKey(name: string): string {
+  return createHash('sha256').update(`follower:${name}`).digest().readBigInt64BE(0).toString()
+}
+
+/** The session that holds the advisory lock `key` in the database of `client`. */
+export async function lockHolder(client: pg.Client, end: End, key: string): Promise<Holder | undefined> {
+  const row = await askOne(client, end, sql('query/holds_lock'), [key])
+  return (
+    row && {
+      pid: row.pid ?? '?',
+      applicationName: row.application_name ?? '',
+      clientAddr: row.client_addr ?? '',
+    }
+  )
+}

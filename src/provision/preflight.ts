@@ -1,0 +1,123 @@
+import { ExitCode, FollowerError } from '../errors.ts'
+import type { FollowSettings } from '../model/follow.ts'
+import type { Logger } from '../telemetry/log.ts'
+import {
+  checkDistinct,
+  checkDownstream,
+  checkIdentities,
+  checkPatterns,
+  checkUncopied,
+  checkUpstream,
+  oneError,
+} from './checks.ts'
+import type { Ends } from './ends.ts'
+import {
+  type DownstreamFacts,
+  downstreamFacts,
+  sameDatabase,
+  type UpstreamFacts,
+  unknownPatterns,
+  upstreamFacts,
+} from './facts.ts'
+import { type Progress, readProgress } from './progress.ts'
+import { checkPublications, type Publication, publicationNames, readPublications } from './publication.ts'
+import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
+import { displayTable, type FollowedTable, followedTables, uncopiedTables } from './tables.ts'
+
+/** What was seen before anything was created; what is created afterwards builds on it. */
+export interface Preflight {
+  readonly upstream: UpstreamFacts
+  readonly downstream: DownstreamFacts
+  readonly tables: readonly FollowedTable[]
+  readonly publications: readonly Publication[]
+  readonly progress: Progress | undefined
+  readonly slot: Slot | undefined
+  readonly step: SlotStep
+}
+
+/**
+ * Looks at both ends and changes nothing. Throws what stands against the follow: one FollowerError with exit 7
+ * where its slot or position forbids it, else one with exit 6 that tells every finding at once.
+ */
+export async function preflight(settings: FollowSettings, ends: Ends, log: Logger): Promise<Preflight> {
+  const upstream = await upstreamFacts(ends.upstream)
+  const downstream = await downstreamFacts(ends.downstream)
+  const progress = await readProgress(ends.downstream, settings.name)
+  const slot = await readSlot(ends.upstream, settings.slot)
+  const servers = [
+    ...checkUpstream(settings, upstream, slot !== undefined),
+    ...checkDownstream(downstream),
+    ...checkDistinct(await sameDatabase(ends), settings),
+  ]
+  // On a server of the wrong kind the further questions have no answer.
+  throwFirst(servers.filter((error) => ['FLW-102', 'FLW-103', 'FLW-114'].includes(error.code)))
+
+  const refusal = attempt(() => decideSlot(settings, upstream, progress, slot))
+  if (refusal instanceof FollowerError && refusal.exit === ExitCode.slot) throw refusal
+
+  const names = publicationNames(settings)
+  const publications = await readPublications(ends.upstream, names, upstream.version)
+  const patterns = checkPatterns(await unknownPatterns(ends.upstream, settings))
+  const publicationErrors = checkPublications(settings, publications)
+  const tables = await followedTables(ends.upstream, settings)
+  const found = [
+    ...servers,
+    ...(refusal instanceof FollowerError ? [refusal] : []),
+    ...publicationErrors,
+    ...patterns,
+    ...checkIdentities(settings, tables, upstream.superuser),
+  ]
+  if (settings.copy === undefined && progress?.lsn === undefined)
+    found.push(...checkUncopied(await uncopiedTables(ends.upstream, ends.downstream, tables)))
+  throwFirst(found)
+
+  warn(upstream, tables, slot === undefined, log)
+  return {
+    upstream,
+    downstream,
+    tables,
+    publications,
+    progress,
+    slot,
+    step: refusal as SlotStep,
+  }
+}
+
+/** The value, or the FollowerError that was thrown. */
+function attempt<T>(decide: () => T): T | FollowerError {
+  try {
+    return decide()
+  } catch (error) {
+    if (error instanceof FollowerError) return error
+    throw error
+  }
+}
+
+function throwFirst(found: readonly FollowerError[]): void {
+  const error = oneError(found)
+  if (error) throw error
+}
+
+/** What doesn't stop a follow, told once: at the start that makes the slot. */
+function warn(
+  upstream: UpstreamFacts,
+  tables: readonly FollowedTable[],
+  firstStart: boolean,
+  log: Logger,
+): void {
+  if (!firstStart) return
+  if (upstream.maxSlotWalKeepSize === '-1')
+    log.warn(
+      {
+        code: 'FLW-112',
+        fix: "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf();",
+      },
+      'max_slot_wal_keep_size is -1 upstream: while follower is away, WAL may fill the disk',
+    )
+  const unlogged = tables.filter((table) => table.unlogged)
+  if (unlogged.length > 0)
+    log.warn(
+      { code: 'FLW-121', count: unlogged.length, tables: unlogged.slice(0, 20).map(displayTable) },
+      'unlogged tables are not replicated: their rows are not in the WAL',
+    )
+}

@@ -1,0 +1,140 @@
+import { failpoint } from '../failpoints.ts'
+import type { FollowSettings } from '../model/follow.ts'
+import { formatLsn } from '../model/lsn.ts'
+import type { Logger } from '../telemetry/log.ts'
+import { checkIdentities, checkUncopied, oneError } from './checks.ts'
+import { createSlot, slotPosition } from './create-slot.ts'
+import type { Ends } from './ends.ts'
+import { installObjects, lockSchema } from './objects.ts'
+import { type Preflight, preflight } from './preflight.ts'
+import { recordIntent, recordStart } from './progress.ts'
+import { ensurePublications, planPublications, publicationNames } from './publication.ts'
+import { ask, inTransaction } from './query.ts'
+import {
+  giveFullIdentity,
+  keepPublications,
+  readRegistration,
+  register,
+  registration,
+  sameScope,
+} from './registry.ts'
+import { decideSlot } from './slot.ts'
+import { followedTables, lacksIdentity, uncopiedTables } from './tables.ts'
+
+export type { Ends } from './ends.ts'
+
+/** What the rest of a follow needs to know of the two ends. */
+export interface Prepared {
+  readonly systemIdentifier: string
+  readonly timeline: number
+  readonly database: string
+  /** server_version_num, e.g. 180004. */
+  readonly upstreamVersion: number
+  readonly downstreamVersion: number
+  readonly publications: readonly string[]
+  /** The upstream server's; 0: never. */
+  readonly walSenderTimeoutMs: number
+}
+
+/**
+ * Makes everything that a follow needs, or finds it made. The order is what makes it resumable after a kill at
+ * any place: capture objects and publications before the slot, so that no change after the slot's consistent
+ * point goes uncaptured; the intent downstream before the slot, so that a slot left behind is known as ours.
+ * Throws FollowerError: exit 6 (preflight) or 7 (slot, position); 4 or 5, maybe transient, where an end fails.
+ */
+export async function prepare(settings: FollowSettings, ends: Ends, log: Logger): Promise<Prepared> {
+  const seen = await preflight(settings, ends, log)
+  await prepareUpstream(settings, ends, seen)
+  await failpoint('start.captured')
+  await prepareDownstream(settings, ends, seen)
+  await failpoint('start.progress')
+  await prepareSlot(settings, ends, seen, log)
+  const { upstream, downstream } = seen
+  return {
+    systemIdentifier: upstream.systemIdentifier,
+    timeline: upstream.timeline,
+    database: upstream.database,
+    upstreamVersion: upstream.version,
+    downstreamVersion: downstream.version,
+    publications: publicationNames(settings),
+    walSenderTimeoutMs: upstream.walSenderTimeoutMs,
+  }
+}
+
+async function prepareUpstream(settings: FollowSettings, ends: Ends, seen: Preflight): Promise<void> {
+  const { upstream } = ends
+  await inTransaction(upstream, 'upstream', async () => {
+    await lockSchema(upstream, 'upstream')
+    // Whoever waits for a lock on a table makes everybody wait who comes later: rather try again.
+    await ask(upstream, 'upstream', "SET LOCAL lock_timeout = '3s'")
+    const asked = registration(settings)
+    let unchanged = true
+    if (seen.upstream.superuser) {
+      await installObjects(upstream, 'upstream')
+      unchanged = sameScope(await readRegistration(upstream, settings.name), asked)
+      await register(upstream, settings.name, asked)
+    }
+    const changed = await ensurePublications(
+      upstream,
+      settings.name,
+      planPublications(settings, seen.tables, seen.upstream.version),
+      seen.publications,
+      unchanged,
+    )
+    if (!seen.upstream.superuser) return
+    if (changed) await keepPublications(upstream)
+    if (settings.noIdentity === 'full')
+      await giveFullIdentity(settings, upstream, seen.tables.filter(lacksIdentity))
+  })
+}
+
+async function prepareDownstream(settings: FollowSettings, ends: Ends, seen: Preflight): Promise<void> {
+  const { downstream } = ends
+  await inTransaction(downstream, 'downstream', async () => {
+    await lockSchema(downstream, 'downstream')
+    await installObjects(downstream, 'downstream')
+    await recordIntent(downstream, {
+      name: settings.name,
+      systemIdentifier: seen.upstream.systemIdentifier,
+      timeline: seen.upstream.timeline,
+      database: seen.upstream.database,
+      slot: settings.slot,
+    })
+  })
+}
+
+async function prepareSlot(
+  settings: FollowSettings,
+  ends: Ends,
+  seen: Preflight,
+  log: Logger,
+): Promise<void> {
+  if (seen.step === 'ready') return
+  let lsn = seen.step === 'adopt' ? await slotPosition(settings, ends.upstream, log) : undefined
+  if (lsn === undefined) {
+    // An adopted slot may have gone with the session that was creating it; one that the user named must not.
+    decideSlot(settings, seen.upstream, seen.progress, undefined)
+    await createSlot(settings, ends.upstream, log)
+    await recheck(settings, ends, seen)
+    lsn = await slotPosition(settings, ends.upstream, log)
+  }
+  await failpoint('start.slot')
+  if (lsn === undefined) throw new Error(`slot ${settings.slot} went away while it was looked at`)
+  await recordStart(ends.downstream, settings.name, lsn)
+  log.info({ slot: settings.slot, lsn: formatLsn(lsn) }, 'the follow starts here')
+}
+
+/**
+ * A transaction that was open while the capture objects were made may have brought tables that nobody captured
+ * and no check saw. The slot waited for all of these, so this look sees what they left.
+ */
+async function recheck(settings: FollowSettings, ends: Ends, seen: Preflight): Promise<void> {
+  const tables = await followedTables(ends.upstream, settings)
+  const found = checkIdentities(settings, tables, seen.upstream.superuser)
+  if (settings.copy === undefined)
+    found.push(...checkUncopied(await uncopiedTables(ends.upstream, ends.downstream, tables)))
+  const error = oneError(found)
+  if (!error) return
+  await ask(ends.upstream, 'upstream', 'SELECT pg_drop_replication_slot($1)', [settings.slot])
+  throw error
+}

@@ -1,0 +1,94 @@
+import type pg from 'pg'
+import { ExitCode, FollowerError } from '../errors.ts'
+import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
+import { sql } from '../postgres/sql.ts'
+import { sqlstate } from '../postgres/sqlstate.ts'
+import { ask, askOne, column } from './query.ts'
+
+/** The progress row of a follow: sql/downstream/progress.sql. */
+export interface Progress {
+  readonly systemIdentifier: string
+  readonly timeline: number
+  readonly database: string
+  readonly slot: string
+  /** undefined: the slot is being created. */
+  readonly lsn: Lsn | undefined
+  readonly commitTime: string | null
+  readonly epoch: bigint
+  readonly updatedAt: string
+}
+
+export async function hasProgressTable(downstream: pg.Client): Promise<boolean> {
+  const row = await askOne(
+    downstream,
+    'downstream',
+    "SELECT to_regclass('follower.progress') IS NOT NULL AS there",
+  )
+  return row?.there === 't'
+}
+
+/** The row of that follow; undefined where there is none, or no table yet. */
+export async function readProgress(downstream: pg.Client, name: string): Promise<Progress | undefined> {
+  if (!(await hasProgressTable(downstream))) return undefined
+  const row = await askOne(downstream, 'downstream', sql('query/progress'), [name])
+  return (
+    row && {
+      systemIdentifier: column(row, 'system_identifier'),
+      timeline: Number(column(row, 'timeline')),
+      database: column(row, 'database'),
+      slot: column(row, 'slot'),
+      lsn: row.lsn ? lsnFromServer(row.lsn) : undefined,
+      commitTime: row.commit_time ?? null,
+      epoch: BigInt(column(row, 'epoch')),
+      updatedAt: column(row, 'updated_at'),
+    }
+  )
+}
+
+/** What the row says before there is a position. */
+export interface Intent {
+  readonly name: string
+  readonly systemIdentifier: string
+  readonly timeline: number
+  readonly database: string
+  readonly slot: string
+}
+
+/** Records that a slot is about to be created, so that one that a killed start left behind is known as ours. */
+export async function recordIntent(downstream: pg.Client, intent: Intent): Promise<void> {
+  await ask(
+    downstream,
+    'downstream',
+    `INSERT INTO follower.progress (name, system_identifier, timeline, database, slot)
+     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO NOTHING`,
+    [intent.name, intent.systemIdentifier, String(intent.timeline), intent.database, intent.slot],
+  )
+}
+
+/** Writes the first position. Only ever once: a row that has one is left alone. */
+export async function recordStart(downstream: pg.Client, name: string, lsn: Lsn): Promise<void> {
+  await ask(
+    downstream,
+    'downstream',
+    'UPDATE follower.progress SET lsn = $2, updated_at = clock_timestamp() WHERE name = $1 AND lsn IS NULL',
+    [name, formatLsn(lsn)],
+  )
+}
+
+/** Takes the row for this daemon (P8): every earlier daemon's commit fails from now on. */
+export async function takeEpoch(downstream: pg.Client, name: string): Promise<bigint> {
+  try {
+    const row = await askOne(downstream, 'downstream', 'SELECT follower.take_progress($1) AS epoch', [name])
+    return BigInt(row?.epoch ?? 0)
+  } catch (error) {
+    if (sqlstate(error) !== 'FLW11') throw error
+    throw new FollowerError(`the progress row of the follow "${name}" is gone`, {
+      code: 'FLW-210',
+      exit: ExitCode.slot,
+      detail: 'Somebody removed it while the follow was being started.',
+      effect: 'without it nobody knows what is applied; nothing more was applied',
+      fix: [`follower cleanup --name ${name} …   # and start again`],
+      cause: error,
+    })
+  }
+}

@@ -1,0 +1,203 @@
+import type pg from 'pg'
+import { ExitCode, FollowerError } from '../errors.ts'
+import type { FollowSettings } from '../model/follow.ts'
+import { quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts'
+import { sql } from '../postgres/sql.ts'
+import { ask, column } from './query.ts'
+import { type FollowedTable, lacksIdentity } from './tables.ts'
+
+const everything = 'insert, update, delete, truncate'
+const insertsOnly = 'insert, truncate'
+
+/** Schema and table, as the catalog has them. */
+type Pair = readonly [schema: string, name: string]
+
+/** A publication: https://www.postgresql.org/docs/current/sql-createpublication.html */
+export interface PublicationDefinition {
+  readonly name: string
+  readonly all: boolean
+  readonly tables: readonly Pair[]
+  readonly schemas: readonly string[]
+  readonly publish: string
+}
+
+export interface Publication extends PublicationDefinition {
+  readonly viaRoot: boolean
+  readonly comment: string | null
+}
+
+/** Names of the publications that a follow uses; the first is the main one. */
+export function publicationNames(settings: FollowSettings): readonly string[] {
+  if (settings.publications.length > 0) return settings.publications
+  return settings.noIdentity === 'insert-only'
+    ? [settings.name, `${settings.name}_insert_only`]
+    : [settings.name]
+}
+
+/** Marks a publication as ours, so that cleanup drops no other. */
+export function publicationComment(name: string): string {
+  return `follower: made for the follow ${name}`
+}
+
+/**
+ * Pure: the publications that `settings` ask for; none where the user named his own.
+ * Tables without a replica identity may only be in one that publishes no updates and deletes: there an UPDATE
+ * would fail upstream. So with `insert-only` the second one carries the tables, and the main one lists those that have.
+ */
+export function planPublications(
+  settings: FollowSettings,
+  tables: readonly FollowedTable[],
+  serverVersion: number,
+): readonly PublicationDefinition[] {
+  if (settings.publications.length > 0) return []
+  const schemaNames = settings.tables
+    .filter((pattern) => pattern.table === '*')
+    .map((pattern) => pattern.schema)
+  // TABLES IN SCHEMA came with PostgreSQL 15.
+  const schemas = serverVersion >= 150000 ? [...new Set(schemaNames)] : []
+  const named = settings.tables
+    .filter((pattern) => pattern.table !== '*' && !schemas.includes(pattern.schema))
+    .map((pattern): Pair => [pattern.schema, pattern.table])
+  const listed =
+    schemas.length === schemaNames.length
+      ? []
+      : tables.filter((table) => schemaNames.includes(table.schema)).map(pair)
+  const scope = {
+    all: settings.tables.length === 0,
+    tables: unique([...named, ...listed]),
+    schemas: schemas.toSorted(),
+  }
+  const [main, second] = publicationNames(settings)
+  if (second === undefined) return [{ name: main!, ...scope, publish: everything }]
+  const identified = tables.filter((table) => !lacksIdentity(table) && !table.unlogged).map(pair)
+  return [
+    { name: main!, all: false, tables: unique(identified), schemas: [], publish: everything },
+    { name: second, ...scope, publish: insertsOnly },
+  ]
+}
+
+function pair(table: FollowedTable): Pair {
+  return [table.schema, table.name]
+}
+
+function unique(pairs: readonly Pair[]): Pair[] {
+  const byText = new Map(pairs.map((entry) => [JSON.stringify(entry), entry]))
+  return [...byText.keys()].toSorted().map((key) => byText.get(key)!)
+}
+
+/**
+ * Pure: whether the publication does what is asked. It may list more than that: the capture objects add
+ * partitions and new tables.
+ */
+export function servesAsked(is: Publication, asked: PublicationDefinition): boolean {
+  const listed = new Set(is.tables.map((entry) => JSON.stringify(entry)))
+  return (
+    is.all === asked.all &&
+    is.publish === asked.publish &&
+    !is.viaRoot &&
+    asked.tables.every((entry) => listed.has(JSON.stringify(entry))) &&
+    JSON.stringify(is.schemas.toSorted()) === JSON.stringify(asked.schemas)
+  )
+}
+
+/** Those of the named publications that exist. */
+export async function readPublications(
+  upstream: pg.Client,
+  names: readonly string[],
+  serverVersion: number,
+): Promise<readonly Publication[]> {
+  const query = serverVersion >= 150000 ? 'query/publications' : 'query/publications_14'
+  const found = await ask(upstream, 'upstream', sql(query), [names])
+  return found.map((row) => ({
+    name: column(row, 'name'),
+    all: row.all_tables === 't',
+    tables: JSON.parse(column(row, 'tables')) as Pair[],
+    schemas: JSON.parse(column(row, 'schemas')) as string[],
+    publish: column(row, 'publish'),
+    viaRoot: row.via_root === 't',
+    comment: row.comment ?? null,
+  }))
+}
+
+/** Pure: what is wrong with the publications that exist; looked at before anything is created. */
+export function checkPublications(
+  settings: FollowSettings,
+  existing: readonly Publication[],
+): FollowerError[] {
+  if (settings.publications.length > 0)
+    return settings.publications
+      .filter((name) => !existing.some((publication) => publication.name === name))
+      .map(
+        (name) =>
+          new FollowerError(`there is no publication "${name}" upstream`, {
+            code: 'FLW-115',
+            exit: ExitCode.preflight,
+            detail:
+              'A publication that is named by --publication is used as it is; follower makes only its own.',
+            effect: 'nothing was changed',
+            fix: [
+              `CREATE PUBLICATION ${quoteIdentifier(name)} FOR ALL TABLES;   -- upstream`,
+              'or leave --publication out',
+            ],
+          }),
+      )
+  return existing
+    .filter((publication) => publication.comment !== publicationComment(settings.name))
+    .map(
+      (publication) =>
+        new FollowerError(`the publication "${publication.name}" exists upstream and isn't follower's`, {
+          code: 'FLW-116',
+          exit: ExitCode.preflight,
+          detail: `its comment isn't "${publicationComment(settings.name)}"`,
+          effect: 'nothing was changed',
+          fix: [
+            `to use it as it is:  follower start --publication ${publication.name} …`,
+            'or another name:  follower start --name …',
+          ],
+        }),
+    )
+}
+
+/**
+ * Makes the publications what is asked, inside the caller's transaction. Another one is dropped and made anew:
+ * both happen at one place of the WAL, so decoding never meets a gap between them. `sameScope`: the follow was
+ * registered with these settings before. Returns whether anything changed.
+ */
+export async function ensurePublications(
+  upstream: pg.Client,
+  follow: string,
+  asked: readonly PublicationDefinition[],
+  existing: readonly Publication[],
+  sameScope: boolean,
+): Promise<boolean> {
+  const present = new Map(existing.map((publication) => [publication.name, publication]))
+  const wrong = asked.filter((definition) => {
+    const publication = present.get(definition.name)
+    return !publication || !sameScope || !servesAsked(publication, definition)
+  })
+  for (const definition of wrong) {
+    const name = quoteIdentifier(definition.name)
+    if (present.has(definition.name)) await ask(upstream, 'upstream', `DROP PUBLICATION ${name}`)
+    await ask(upstream, 'upstream', createPublication(definition))
+    await ask(
+      upstream,
+      'upstream',
+      `COMMENT ON PUBLICATION ${name} IS ${quoteLiteral(publicationComment(follow))}`,
+    )
+  }
+  return wrong.length > 0
+}
+
+/** The statement. ONLY: a pattern names one table, not its inheritance children (partitions come with their root). */
+export function createPublication(definition: PublicationDefinition): string {
+  // One TABLE keyword for the whole list: PostgreSQL 14 takes no second.
+  const tables = definition.tables.map(
+    ([schema, name]) => `ONLY ${quoteIdentifier(schema)}.${quoteIdentifier(name)}`,
+  )
+  const objects = [
+    ...(tables.length > 0 ? [`TABLE ${tables.join(', ')}`] : []),
+    ...definition.schemas.map((schema) => `TABLES IN SCHEMA ${quoteIdentifier(schema)}`),
+  ]
+  const target = definition.all ? ' FOR ALL TABLES' : objects.length > 0 ? ` FOR ${objects.join(', ')}` : ''
+  return `CREATE PUBLICATION ${quoteIdentifier(definition.name)}${target} WITH (publish = ${quoteLiteral(definition.publish)})`
+}

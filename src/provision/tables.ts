@@ -1,0 +1,124 @@
+import type pg from 'pg'
+import type { FollowSettings, TablePattern } from '../model/follow.ts'
+import type { End } from '../postgres/connect.ts'
+import { quoteIdentifier } from '../postgres/identifier.ts'
+import { sql } from '../postgres/sql.ts'
+import { ask, column } from './query.ts'
+
+export interface TableName {
+  readonly schema: string
+  readonly name: string
+}
+
+/** An ordinary table or leaf partition that the follow carries. */
+export interface FollowedTable extends TableName {
+  /** Never in the WAL as rows: not replicated. */
+  readonly unlogged: boolean
+  /** False where only inserts and truncates of it are published: then it needs no replica identity. */
+  readonly publishesChanges: boolean
+  /** What finds a row of an update or delete, or why nothing does. */
+  readonly identity: 'key' | 'index' | 'full' | 'nothing' | 'no key' | 'deferrable key' | 'invalid index'
+}
+
+export interface FilledTable extends TableName {
+  readonly present: boolean
+  readonly filled: boolean
+}
+
+/** `"schema"."table"`, quoted only where SQL wants it: for people. */
+export function displayTable(table: TableName): string {
+  return `${displayName(table.schema)}.${displayName(table.name)}`
+}
+
+function displayName(name: string): string {
+  return /^[a-z_][a-z0-9_$]*$/.test(name) ? name : quoteIdentifier(name)
+}
+
+/** The registry's notation: `"schema"."table"` or `"schema".*`. */
+export function quotePattern(pattern: TablePattern): string {
+  return `${quoteIdentifier(pattern.schema)}.${pattern.table === '*' ? '*' : quoteIdentifier(pattern.table)}`
+}
+
+/** Patterns as the two arrays that the queries take. */
+export function patternArrays(patterns: readonly TablePattern[]): [string[], string[]] {
+  return [patterns.map((pattern) => pattern.schema), patterns.map((pattern) => pattern.table)]
+}
+
+/** Every table that the settings name, by one query. */
+export async function followedTables(
+  upstream: pg.Client,
+  settings: FollowSettings,
+): Promise<readonly FollowedTable[]> {
+  const found = await ask(upstream, 'upstream', sql('query/followed_tables'), [
+    ...patternArrays(settings.tables),
+    settings.publications,
+  ])
+  return found.map((row) => ({
+    schema: column(row, 'schema'),
+    name: column(row, 'name'),
+    unlogged: row.unlogged === 't',
+    publishesChanges: row.publishes_changes === 't',
+    identity: column(row, 'identity') as FollowedTable['identity'],
+  }))
+}
+
+/** Whether an UPDATE or DELETE of the table would fail upstream once it is published. */
+export function lacksIdentity(table: FollowedTable): boolean {
+  return (
+    table.publishesChanges &&
+    !table.unlogged &&
+    table.identity !== 'key' &&
+    table.identity !== 'index' &&
+    table.identity !== 'full'
+  )
+}
+
+/** Locks are kept until the statement ends, and max_locks_per_transaction × max_connections may be about 6400. */
+const tablesPerStatement = 500
+
+/** Which of the tables are there, and which hold rows: some hundred tables a round trip. */
+export async function filledTables(
+  client: pg.Client,
+  end: End,
+  tables: readonly TableName[],
+): Promise<readonly FilledTable[]> {
+  const result: FilledTable[] = []
+  for (let from = 0; from < tables.length; from += tablesPerStatement) {
+    const slice = tables.slice(from, from + tablesPerStatement)
+    const found = await ask(client, end, sql('query/tables_with_rows'), [
+      slice.map((table) => table.schema),
+      slice.map((table) => table.name),
+    ])
+    for (const row of found)
+      result.push({
+        schema: column(row, 'schema'),
+        name: column(row, 'name'),
+        present: row.present === 't',
+        filled: row.filled === 't',
+      })
+  }
+  return result
+}
+
+/** What a follow without a copy would never bring: tables that are missing downstream, and rows. */
+export interface Uncopied {
+  readonly missing: readonly TableName[]
+  readonly empty: readonly TableName[]
+}
+
+/** Compares both ends: the upstream is only asked for tables that are empty downstream. */
+export async function uncopiedTables(
+  upstream: pg.Client,
+  downstream: pg.Client,
+  tables: readonly FollowedTable[],
+): Promise<Uncopied> {
+  const below = await filledTables(
+    downstream,
+    'downstream',
+    tables.filter((table) => !table.unlogged),
+  )
+  const missing = below.filter((table) => !table.present)
+  const candidates = below.filter((table) => table.present && !table.filled)
+  const above = await filledTables(upstream, 'upstream', candidates)
+  return { missing, empty: above.filter((table) => table.filled) }
+}
