@@ -26,7 +26,7 @@ export interface DdlSteps {
 }
 
 export interface DdlPort {
-  open(transaction: Transaction): DdlSteps
+  open(transaction: Transaction): Promise<DdlSteps>
 }
 
 /** Work in the order in which it may be done. */
@@ -107,7 +107,7 @@ export class Applier {
     const { session } = this
     await failpointOn('apply.begin', session.client)
     await session.client.query('BEGIN')
-    const ddl = transaction.ddl ? this.ddl.open(transaction) : undefined
+    const ddl = transaction.ddl ? await this.ddl.open(transaction) : undefined
     const cursor = session.cursor
     let sent = 0
     const flush = async (): Promise<void> => {

@@ -2,7 +2,7 @@ import { ExitCode, FollowerError } from '../errors.ts'
 import type { RowChange, Transaction } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'
 import { type Relation, relationName } from '../model/relation.ts'
-import { ServerError } from '../postgres/response.ts'
+import type { ServerError } from '../postgres/response.ts'
 import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
 
 /** SQLSTATE by which `follower.advance_progress` says that another daemon has taken the follow (P8). */
@@ -38,23 +38,26 @@ export function applyError(error: unknown, place: Place): Error {
   if (error instanceof FollowerError) return withPlace(error, place)
   const code = sqlstate(error)
   if (code === fenced) return fencedError()
-  if (!(error instanceof ServerError) || isTransient(error)) return downstreamLost(error)
+  if (isTransient(error)) return downstreamLost(error)
+  // No report of a server: a fault of this program, to be seen as one.
+  if (code === undefined) return error instanceof Error ? error : new Error(String(error))
+  const report = error as Partial<ServerError> & Error
   // Which value stands in a failing row is nobody's business in a log; a key is its name.
-  const detail = code === '23505' || code === '23503' ? error.detail : undefined
+  const detail = code === '23505' || code === '23503' ? report.detail : undefined
   const relation = place.relation ? ` on ${relationName(place.relation)}` : ''
   return new FollowerError(
-    `apply stopped at transaction ${place.transaction.xid}${relation}: ${error.message}`,
+    `apply stopped at transaction ${place.transaction.xid}${relation}: ${report.message}`,
     {
       code:
         code === '23505'
           ? 'FLW-310'
-          : code?.startsWith('23')
+          : code.startsWith('23')
             ? 'FLW-311'
-            : code?.startsWith('22')
+            : code.startsWith('22')
               ? 'FLW-312'
               : 'FLW-313',
       exit: ExitCode.apply,
-      detail: [describe(place), detail, error.hint].filter(Boolean).join('\n'),
+      detail: [describe(place), detail, report.hint].filter(Boolean).join('\n'),
       effect:
         'the downstream holds everything before this transaction and nothing of it; the position did not move',
       fix: [
@@ -69,7 +72,7 @@ export function applyError(error: unknown, place: Place): Error {
         'remove the cause downstream, then start again: it goes on from this transaction',
       ],
       sqlstate: code,
-      context: { ...placeContext(place), ...(error.constraint ? { constraint: error.constraint } : {}) },
+      context: { ...placeContext(place), ...(report.constraint ? { constraint: report.constraint } : {}) },
       cause: error,
     },
   )

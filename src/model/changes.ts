@@ -33,7 +33,16 @@ export interface Transaction {
   readonly sides: readonly SideMessage[]
   readonly ddl: boolean
   readonly changes: number
+  /** Changes by operation. */
+  readonly counts: OperationCounts
   readonly bytes: number
+}
+
+export interface OperationCounts {
+  insert: number
+  update: number
+  delete: number
+  truncate: number
 }
 
 const chunkSize = 256 * 1024

@@ -141,5 +141,5 @@ export class Pipeline {
 }
 
 function connectionGone(): Error {
-  return Object.assign(new Error('connection terminated'), { code: '08006' })
+  return Object.assign(new Error('connection terminated'), { code: '08006', severity: 'FATAL' })
 }

@@ -48,6 +48,7 @@ export class Receiver {
   private onEnd: (error: Error) => void = () => {}
   private over = false
   private held = false
+  private streaming = false
 
   constructor(client: pg.Client, handlers: StreamHandlers) {
     this.client = client
@@ -63,6 +64,7 @@ export class Receiver {
     return new Promise((resolve, reject) => {
       this.onEnd = reject
       this.onStart = () => {
+        this.streaming = true
         this.onEnd = (error) => this.handlers.ended(error)
         resolve()
       }
@@ -90,7 +92,7 @@ export class Receiver {
   }
 
   sendStatus(status: StandbyStatus): void {
-    if (!this.over && !this.socket.destroyed) this.socket.write(encodeStatus(status))
+    if (this.streaming && !this.over && !this.socket.destroyed) this.socket.write(encodeStatus(status))
   }
 
   /** Says CopyDone, so that the walsender ends and frees the slot; what it still sends is thrown away. */

@@ -1,7 +1,10 @@
 import {
   ChangeWriter,
+  messageInsert,
   messageLogical,
   messageTruncate,
+  messageUpdate,
+  type OperationCounts,
   type SideMessage,
   type Transaction,
 } from '../model/changes.ts'
@@ -73,6 +76,7 @@ export class Assembler {
       sides: open.sides,
       ddl: open.ddl,
       changes: open.changes,
+      counts: open.counts,
       bytes: open.bytes,
     })
   }
@@ -91,6 +95,10 @@ export class Assembler {
     if (relation.schema === ownSchema) return
     open.relations.add(relation)
     open.append(index, buffer, offset, length)
+    const type = buffer[offset]
+    if (type === messageInsert) open.counts.insert++
+    else if (type === messageUpdate) open.counts.update++
+    else open.counts.delete++
   }
 
   truncate(oids: readonly number[], _cascade: boolean, restartIdentity: boolean): void {
@@ -100,6 +108,7 @@ export class Assembler {
     if (relations.length === 0) return
     const open = this.opened()
     for (const relation of relations) open.relations.add(relation)
+    open.counts.truncate++
     open.appendSide({ kind: 'truncate', relations, restartIdentity }, messageTruncate)
   }
 
@@ -130,6 +139,7 @@ class OpenTransaction {
   readonly sides: SideMessage[] = []
   ddl = false
   changes = 0
+  readonly counts: OperationCounts = { insert: 0, update: 0, delete: 0, truncate: 0 }
   bytes = 0
   readonly xid: number
   private readonly writer: ChangeWriter

@@ -1,0 +1,124 @@
+import { ExitCode, FollowerError } from './errors.ts'
+import type { FollowSettings } from './model/follow.ts'
+import type { Lsn } from './model/lsn.ts'
+import { isTransient, sqlstate } from './postgres/sqlstate.ts'
+import type { Prepared } from './provision/prepare.ts'
+import { openConnections, pause } from './session/connections.ts'
+import { prepareEnds, resolveUntil, runSession, type SessionContext } from './session/session.ts'
+import type { Health } from './telemetry/health.ts'
+import type { Logger } from './telemetry/log.ts'
+import { failureReason, type Metrics } from './telemetry/metrics.ts'
+
+export interface FollowDependencies {
+  readonly log: Logger
+  readonly metrics: Metrics
+  readonly health: Health
+  /** Aborted: finish the batch in hand, acknowledge, end. */
+  readonly stop: AbortSignal
+}
+
+const firstDelayMs = 200
+const longestDelayMs = 30_000
+
+/** Full jitter above half of the doubled delay: many daemons must not come back at once. */
+export function backoff(attempt: number, random: number): number {
+  const full = Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(attempt - 1, 20))
+  return full / 2 + (full / 2) * random
+}
+
+/**
+ * Follows until told to stop or until `--until` is reached (resolves), or until something needs a person
+ * (rejects with a FollowerError). Whatever passes by itself is waited for: a session that ends so is begun
+ * again from the progress row, for ever. Only before the first session an unreachable end is an error at
+ * once, since it is most likely a typing error.
+ */
+export async function runFollow(settings: FollowSettings, deps: FollowDependencies): Promise<void> {
+  const { log, metrics, health, stop } = deps
+  const memory: Memory = { prepared: undefined, until: undefined, followed: false }
+  for (let attempt = 1; !stop.aborted; attempt++) {
+    try {
+      await oneSession(settings, deps, memory, () => {
+        attempt = 0
+        memory.followed = true
+        metrics.retryAttempt.set({ side: 'upstream' }, 0)
+        metrics.retryAttempt.set({ side: 'downstream' }, 0)
+      })
+      return
+    } catch (error) {
+      if (stop.aborted) return
+      if (!mayRetry(error, memory.followed)) {
+        health.set('halted', (error as Error).message)
+        throw error
+      }
+      const side =
+        error instanceof FollowerError && error.exit === ExitCode.downstream ? 'downstream' : 'upstream'
+      const delay = backoff(Math.max(1, attempt), Math.random())
+      health.set('retrying', (error as Error).message)
+      metrics.reconnects.inc({ side, reason: failureReason(error) })
+      metrics.retryAttempt.set({ side }, Math.max(1, attempt))
+      // An error that repeats is said once, then at every power of two.
+      const loud = attempt < 2 || (attempt & (attempt - 1)) === 0
+      log[loud ? 'warn' : 'debug'](
+        { err: error, attempt: Math.max(1, attempt), next_attempt_in_seconds: delay / 1000 },
+        (error as Error).message,
+      )
+      try {
+        await pause(delay, stop)
+      } catch {
+        return
+      }
+    }
+  }
+}
+
+/** What is kept between the sessions of one process. */
+interface Memory {
+  prepared: Prepared | undefined
+  until: Lsn | undefined
+  followed: boolean
+}
+
+async function oneSession(
+  settings: FollowSettings,
+  deps: FollowDependencies,
+  memory: Memory,
+  started: () => void,
+): Promise<void> {
+  const { log, metrics, health, stop } = deps
+  const lost = new AbortController()
+  const connections = await openConnections(settings, log, stop, (error) => lost.abort(error))
+  health.upstreamConnected = true
+  health.downstreamConnected = true
+  metrics.upstreamUp.set(1)
+  metrics.downstreamUp.set({ downstream: settings.name }, 1)
+  try {
+    const context: SessionContext = {
+      settings,
+      connections,
+      log,
+      metrics,
+      health,
+      stop,
+      lost: lost.signal,
+      prepared: memory.prepared,
+      until: memory.until,
+    }
+    memory.prepared = await prepareEnds(context)
+    memory.until ??= await resolveUntil(context)
+    await runSession({ ...context, until: memory.until }, memory.prepared, started)
+  } finally {
+    health.upstreamConnected = false
+    health.downstreamConnected = false
+    metrics.upstreamUp.set(0)
+    metrics.downstreamUp.set({ downstream: settings.name }, 0)
+    await connections.close()
+  }
+}
+
+/** Before the first session only a server that is just starting, or a slot that is just being freed, is waited for. */
+function mayRetry(error: unknown, followed: boolean): boolean {
+  if (!isTransient(error)) return false
+  if (followed) return true
+  const state = sqlstate(error)
+  return state === '57P03' || state === '55006' || state === '55P03'
+}

@@ -1,0 +1,83 @@
+import type pg from 'pg'
+import { ExitCode, FollowerError } from '../errors.ts'
+import { failpointOn } from '../postgres/failpoint.ts'
+import type { Tracker } from '../progress/tracker.ts'
+import type { Receiver } from '../stream/receiver.ts'
+
+/** Without a wal_sender_timeout upstream, this is how long a silent stream is believed. */
+const defaultTimeoutMs = 60_000
+
+/**
+ * Tells the upstream our position, on time whatever the applier does (P7), and notices a stream that has gone
+ * silent. Written, flushed and applied are all what the downstream has: `flushed` only what is durable (P2).
+ */
+export class Acknowledger {
+  private readonly receiver: Receiver
+  private readonly tracker: Tracker
+  private readonly client: pg.Client
+  private readonly timeoutMs: number
+  private readonly timer: NodeJS.Timeout
+  private readonly failed: (error: Error) => void
+  private readonly sent: (replyRequested: boolean) => void
+  private pinged = false
+
+  constructor(options: {
+    receiver: Receiver
+    client: pg.Client
+    tracker: Tracker
+    walSenderTimeoutMs: number
+    failed: (error: Error) => void
+    sent: (replyRequested: boolean) => void
+  }) {
+    this.receiver = options.receiver
+    this.client = options.client
+    this.tracker = options.tracker
+    this.timeoutMs = options.walSenderTimeoutMs || defaultTimeoutMs
+    this.failed = options.failed
+    this.sent = options.sent
+    const every = Math.max(100, Math.min(10_000, this.timeoutMs / 4))
+    this.timer = setInterval(() => this.tick(), every)
+  }
+
+  /** Sends what may be acknowledged now. */
+  async acknowledge(): Promise<void> {
+    await failpointOn('progress.acknowledge', this.client)
+    this.send(false)
+    await failpointOn('progress.acknowledged', this.client)
+  }
+
+  send(replyRequested: boolean): void {
+    const { applied, durable } = this.tracker
+    this.receiver.sendStatus({ written: applied, flushed: durable, applied, replyRequested })
+    this.sent(replyRequested)
+  }
+
+  close(): void {
+    clearInterval(this.timer)
+  }
+
+  private tick(): void {
+    // While we hold the stream back, its silence is ours.
+    const silent = this.receiver.isHeld ? 0 : performance.now() - this.receiver.lastMessageAt
+    if (silent < this.timeoutMs / 2) this.pinged = false
+    if (silent > this.timeoutMs && this.pinged) {
+      this.failed(silence(silent))
+      return
+    }
+    const ping = silent >= this.timeoutMs / 2
+    this.pinged ||= ping
+    this.send(ping)
+  }
+}
+
+function silence(milliseconds: number): FollowerError {
+  return new FollowerError(
+    `the upstream has sent nothing for ${Math.round(milliseconds / 1000)} s, not even an answer`,
+    {
+      code: 'FLW-411',
+      exit: ExitCode.upstream,
+      effect: 'the connection is given up and made again; nothing is lost',
+      transient: true,
+    },
+  )
+}

@@ -1,0 +1,123 @@
+import type pg from 'pg'
+import { ExitCode, FollowerError } from '../errors.ts'
+import type { FollowSettings } from '../model/follow.ts'
+import { connect } from '../postgres/connect.ts'
+import { destroyClient } from '../postgres/socket.ts'
+import { lockHolder, lockKey } from '../provision/lock.ts'
+import type { Logger } from '../telemetry/log.ts'
+
+/** The connections of one session. When any of them is lost, the session is over. */
+export interface Connections {
+  /** Downstream: holds the advisory lock and answers small questions; replays nothing. */
+  readonly lock: pg.Client
+  /** Downstream: applies. */
+  readonly apply: pg.Client
+  /** Upstream: an ordinary session. */
+  readonly upstream: pg.Client
+  /** Upstream: the walsender. */
+  readonly stream: pg.Client
+  close(): Promise<void>
+}
+
+const lockPollMs = 500
+
+/** Opens all connections, downstream first; `lost` is called once when one of them goes away. */
+export async function openConnections(
+  settings: FollowSettings,
+  log: Logger,
+  signal: AbortSignal,
+  lost: (error: Error) => void,
+): Promise<Connections> {
+  const open: pg.Client[] = []
+  const close = async (): Promise<void> => {
+    for (const client of open) client.removeAllListeners('end')
+    await Promise.all(open.map(endClient))
+  }
+  const add = async (end: 'upstream' | 'downstream', replication = false): Promise<pg.Client> => {
+    const conninfo = settings[end]
+    const suffix = end === 'downstream' ? ':downstream' : ''
+    const applicationName = settings.applicationName.slice(0, 63 - suffix.length) + suffix
+    const client = await connect({ end, conninfo, applicationName, replication, signal })
+    open.push(client)
+    client.once('end', () => lost(connectionLost(end, conninfo.display)))
+    return client
+  }
+  try {
+    const lock = await add('downstream')
+    await takeLock(lock, settings, log, signal)
+    const apply = await add('downstream')
+    const upstream = await add('upstream')
+    const stream = await add('upstream', true)
+    return { lock, apply, upstream, stream, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** Lets one daemon of a name work and the others wait. It does not fence: the epoch does (P8). */
+async function takeLock(
+  client: pg.Client,
+  settings: FollowSettings,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<void> {
+  const key = lockKey(settings.name)
+  for (let told = false; ; told = true) {
+    const result = await client.query<{ taken: string }>('SELECT pg_try_advisory_lock($1) AS taken', [key])
+    if (result.rows[0]?.taken === 't') return
+    const holder = await lockHolder(client, 'downstream', key)
+    const who = holder ? `pid ${holder.pid} (${holder.applicationName})` : 'another session'
+    if (!settings.wait) throw heldError(settings.name, `${who} holds its lock downstream`)
+    if (!told)
+      log.warn({ holder }, `another follower of "${settings.name}" is running: ${who}; waiting for its end`)
+    await pause(lockPollMs, signal)
+  }
+}
+
+export function heldError(name: string, detail: string): FollowerError {
+  return new FollowerError(`another follower holds the follow "${name}"`, {
+    code: 'FLW-231',
+    exit: ExitCode.held,
+    detail,
+    effect: 'nothing was changed',
+    fix: ['stop the other one, or give this one another --name; without --no-wait it waits'],
+  })
+}
+
+function connectionLost(end: 'upstream' | 'downstream', display: string): FollowerError {
+  return new FollowerError(`the connection to ${end} ${display} was lost`, {
+    code: end === 'upstream' ? 'FLW-410' : 'FLW-511',
+    exit: end === 'upstream' ? ExitCode.upstream : ExitCode.downstream,
+    effect: 'what was not committed is rolled back and applied again after reconnecting',
+    transient: true,
+  })
+}
+
+/** Waits, or rejects with the signal's reason as soon as it is aborted. */
+export function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(signal.reason)
+    const stop = (): void => {
+      clearTimeout(timer)
+      reject(signal.reason)
+    }
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', stop)
+      resolve()
+    }, milliseconds)
+    signal.addEventListener('abort', stop, { once: true })
+  })
+}
+
+/** Says farewell, but not for long: a server that does not answer keeps nothing of ours. */
+async function endClient(client: pg.Client): Promise<void> {
+  const timer = setTimeout(() => destroyClient(client), 1000)
+  try {
+    await client.end()
+  } catch {
+    // It was gone already.
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,109 @@
+import type pg from 'pg'
+import type { DdlPort, DdlSteps } from '../apply/applier.ts'
+import type { DdlContext } from '../ddl/context.ts'
+import { replayDdl } from '../ddl/replay.ts'
+import {
+  beginDdlTransaction,
+  hoistCreateTableAs,
+  type PlacedMessage,
+  takeDdlMessage,
+} from '../ddl/transaction.ts'
+import type { Transaction } from '../model/changes.ts'
+import type { DdlMessage } from '../model/ddl-message.ts'
+import type { FollowSettings } from '../model/follow.ts'
+import { formatLsn } from '../model/lsn.ts'
+import type { Relation } from '../model/relation.ts'
+import type { Prepared } from '../provision/prepare.ts'
+import type { Health } from '../telemetry/health.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { CaptureKeys } from './keys.ts'
+
+export interface DdlPortOptions {
+  readonly settings: FollowSettings
+  readonly prepared: Prepared
+  readonly client: pg.Client
+  readonly daemonRole: string
+  readonly keys: CaptureKeys
+  readonly pins: () => Promise<unknown>
+  readonly log: Logger
+  readonly metrics: Metrics
+  readonly health: Health
+}
+
+/** Joins the applier to the replay of DDL: verifies a transaction's messages, puts them in their places, counts what became of them. */
+export class DdlReplayer implements DdlPort {
+  private readonly options: DdlPortOptions
+
+  constructor(options: DdlPortOptions) {
+    this.options = options
+  }
+
+  async open(transaction: Transaction): Promise<DdlSteps> {
+    const { settings, keys } = this.options
+    if (!settings.ddl) return { run: async () => {} }
+    const state = beginDdlTransaction()
+    const taken: PlacedMessage[] = []
+    for (const [index, side] of transaction.sides.entries()) {
+      if (side.kind !== 'ddl') continue
+      await keys.know(side.content)
+      const result = takeDdlMessage(side.content, keys, transaction.xid, state)
+      if ('message' in result) taken.push({ index, message: result.message })
+      else this.reject(transaction, result.rejected)
+    }
+    const places = new Map(hoistCreateTableAs(taken).map(({ index, message }) => [index, message]))
+    const context = this.context(transaction)
+    return {
+      run: async (index) => {
+        const message = places.get(index)
+        if (!message) return
+        this.options.health.waiting = 'a schema change downstream'
+        try {
+          const { result, reason } = await replayDdl(message, state, context)
+          this.options.metrics.ddl.inc({ downstream: settings.name, kind: message.tag, result })
+          if (result === 'rejected') this.count(reason === undefined ? 'unknown' : 'rights')
+        } finally {
+          this.options.health.waiting = undefined
+        }
+      },
+    }
+  }
+
+  private context(transaction: Transaction): DdlContext {
+    const { settings, prepared, client, daemonRole, log, pins } = this.options
+    return {
+      client,
+      follow: settings.name,
+      publications: prepared.publications,
+      upstreamMajor: Math.trunc(prepared.upstreamVersion / 10_000),
+      downstreamMajor: Math.trunc(prepared.downstreamVersion / 10_000),
+      onRewrite: settings.onRewrite,
+      daemonRole,
+      lsn: formatLsn(transaction.endLsn),
+      log,
+      columnOrder: (message) => columnOrder(message, transaction.relations),
+      pins,
+    }
+  }
+
+  private reject(transaction: Transaction, reason: string): void {
+    this.count(reason)
+    this.options.log.warn(
+      { reason, lsn: formatLsn(transaction.endLsn), xid: transaction.xid },
+      'a DDL message was rejected: it is not authentic',
+    )
+  }
+
+  private count(reason: string): void {
+    this.options.metrics.ddlMessagesRejected.inc({ downstream: this.options.settings.name, reason })
+  }
+}
+
+/** The rows of a CREATE TABLE AS tell the order of its columns, which a state does not. */
+function columnOrder(message: DdlMessage, relations: ReadonlySet<Relation>): readonly string[] | undefined {
+  const table = message.objects[0]
+  for (const relation of relations)
+    if (table && table.names[0] === relation.schema && table.names[1] === relation.name)
+      return relation.columns.map((column) => column.name)
+  return undefined
+}

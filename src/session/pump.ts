@@ -1,0 +1,96 @@
+import type { Inbox, Work } from '../apply/applier.ts'
+import type { Transaction } from '../model/changes.ts'
+import type { Lsn } from '../model/lsn.ts'
+import type { Tracker } from '../progress/tracker.ts'
+import type { TransactionQueue } from '../transaction/queue.ts'
+
+/** Bytes of one batch: beyond this a larger one gains nothing and holds locks for longer. */
+const maxBatchBytes = 8 * 1024 * 1024
+
+/**
+ * Stands between what arrives and what is applied: hands out batches, and moves of the row while idle, in
+ * the only order that is right. The applier asks; nothing is pushed at it.
+ */
+export class Pump implements Inbox {
+  /** Somebody upstream may wait for our position (a synchronous commit). */
+  waiting = false
+  /** Everything up to `until` is durable downstream. */
+  reached = false
+  private readonly tracker: Tracker
+  private readonly queue: TransactionQueue
+  private readonly until: Lsn | undefined
+  private beyond = false
+  private stopped = false
+  private failure: Error | undefined
+  private wake: (() => void) | undefined
+
+  constructor(tracker: Tracker, queue: TransactionQueue, until: Lsn | undefined) {
+    this.tracker = tracker
+    this.queue = queue
+    this.until = until
+  }
+
+  /** A committed transaction has arrived. One that ends beyond `until` is left for the next start. */
+  transaction(transaction: Transaction): void {
+    if (this.until !== undefined && transaction.endLsn > this.until) this.beyond = true
+    if (!this.beyond) {
+      this.tracker.received()
+      this.queue.push(transaction)
+    }
+    this.notify()
+  }
+
+  /** Everything before `lsn` has arrived. */
+  passed(lsn: Lsn, replyRequested: boolean): void {
+    if (this.beyond) return
+    this.tracker.passed(lsn, replyRequested)
+    this.notify()
+  }
+
+  /** No more work after the batch in hand. */
+  stop(): void {
+    this.stopped = true
+    this.notify()
+  }
+
+  fail(error: Error): void {
+    this.failure ??= error
+    this.notify()
+  }
+
+  /** Something changed that `next` may be waiting for. */
+  notify(): void {
+    const wake = this.wake
+    this.wake = undefined
+    wake?.()
+  }
+
+  async next(): Promise<Work | undefined> {
+    for (;;) {
+      if (this.failure) throw this.failure
+      if (this.stopped || this.isReached()) return undefined
+      const batch = this.queue.take(maxBatchBytes)
+      if (batch.length > 0) return { batch }
+      const move = this.tracker.move(performance.now(), this.waiting || this.until !== undefined)
+      if (move && 'lsn' in move) return { move: move.lsn }
+      await this.sleep(move?.inMs)
+    }
+  }
+
+  private isReached(): boolean {
+    const { tracker } = this
+    if (this.until === undefined || tracker.unapplied > 0 || tracker.durable < tracker.applied) return false
+    this.reached = this.beyond || tracker.applied >= this.until
+    return this.reached
+  }
+
+  private sleep(milliseconds: number | undefined): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = milliseconds === undefined ? undefined : setTimeout(() => this.notify(), milliseconds)
+      this.wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}

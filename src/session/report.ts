@@ -1,0 +1,109 @@
+import type { ApplyEvents } from '../apply/applier.ts'
+import { placeContext } from '../apply/errors.ts'
+import type { Transaction } from '../model/changes.ts'
+import { formatLsn } from '../model/lsn.ts'
+import type { Tracker } from '../progress/tracker.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { TransactionQueue } from '../transaction/queue.ts'
+
+/** Milliseconds of the Unix epoch for the protocol's microseconds since 2000. */
+export function unixMilliseconds(time: bigint): number {
+  return Number(time / 1000n) + 946_684_800_000
+}
+
+const lineEveryMs = 10_000
+
+/** Metrics and log lines of one session; hears of batches, never of rows. */
+export class Report {
+  private readonly name: string
+  private readonly metrics: Metrics
+  private readonly log: Logger
+  private readonly tracker: Tracker
+  private readonly queue: TransactionQueue
+  private readonly timer: NodeJS.Timeout
+  private rows = 0
+  private transactions = 0
+  private batches = 0
+  private since = performance.now()
+
+  constructor(name: string, metrics: Metrics, log: Logger, tracker: Tracker, queue: TransactionQueue) {
+    this.name = name
+    this.metrics = metrics
+    this.log = log
+    this.tracker = tracker
+    this.queue = queue
+    this.timer = setInterval(() => this.line(), lineEveryMs)
+  }
+
+  close(): void {
+    clearInterval(this.timer)
+  }
+
+  applied(batch: readonly Transaction[], milliseconds: number): void {
+    const { metrics, name: downstream } = this
+    const now = Date.now()
+    let rows = 0
+    for (const transaction of batch) {
+      rows += transaction.changes
+      for (const [operation, count] of Object.entries(transaction.counts))
+        if (count > 0) metrics.applyRows.inc({ downstream, operation }, count)
+      metrics.applyBytes.inc({ downstream }, transaction.bytes)
+      metrics.latencySeconds.observe(
+        { downstream },
+        Math.max(0, (now - unixMilliseconds(transaction.commitTime)) / 1000),
+      )
+    }
+    metrics.applyBatches.inc({ downstream })
+    metrics.applyTransactions.inc({ downstream }, batch.length)
+    metrics.applyBatchRows.observe({ downstream }, rows)
+    metrics.applyBatchSeconds.observe({ downstream, stage: 'execute' }, milliseconds / 1000)
+    this.rows += rows
+    this.transactions += batch.length
+    this.batches++
+    this.positions()
+  }
+
+  /** Gauges of where we are. */
+  positions(): void {
+    const { metrics, tracker, queue, name: downstream } = this
+    metrics.appliedLsn.set({ downstream }, Number(tracker.applied))
+    metrics.flushedLsn.set({ downstream }, Number(tracker.durable))
+    metrics.receivedLsn.set(Number(tracker.seen))
+    metrics.bufferBytes.set(queue.bytes)
+    metrics.bufferTransactions.set(queue.length)
+    metrics.lagSeconds.set({ downstream }, this.lagSeconds)
+    metrics.lagBytes.set({ downstream }, Number(tracker.seen - tracker.applied))
+  }
+
+  /** Age of the oldest commit that waits; 0 when none does. */
+  get lagSeconds(): number {
+    const oldest = this.queue.oldest
+    return oldest ? Math.max(0, (Date.now() - unixMilliseconds(oldest.commitTime)) / 1000) : 0
+  }
+
+  readonly conflict: ApplyEvents['conflict'] = (type, resolution, place) => {
+    const { metrics, name: downstream } = this
+    metrics.conflicts.inc({ downstream, type, resolution })
+    if (resolution === 'skip') metrics.changesSkipped.inc({ downstream, reason: 'conflict' })
+    this.log.warn({ conflict: type, resolution, ...placeContext(place) }, `conflict ${type}: ${resolution}`)
+  }
+
+  readonly redone: ApplyEvents['redone'] = (batch, reason) => {
+    this.log.debug({ transactions: batch.length, reason }, 'batch rolled back, applied step by step')
+  }
+
+  private line(): void {
+    const seconds = (performance.now() - this.since) / 1000
+    if (this.batches > 0)
+      this.log.info(
+        `applied ${this.name} lsn=${formatLsn(this.tracker.applied)} lag=${this.lagSeconds.toFixed(3)}s ` +
+          `transactions=${this.transactions} rows=${this.rows} (${Math.round(this.rows / seconds)}/s) batches=${this.batches}`,
+      )
+    this.rows = 0
+    this.transactions = 0
+    this.batches = 0
+    this.since = performance.now()
+    this.positions()
+  }
+}
