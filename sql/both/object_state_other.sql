@@ -130,6 +130,7 @@ BEGIN
   END CASE;
 END $$;
 
+-- Members of initdb's own families differ between majors; only those made later (oid from 16384 on) count.
 CREATE OR REPLACE FUNCTION follower.operator_family_members(family oid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -139,10 +140,10 @@ BEGIN
       SELECT format('operator %s (%s, %s)', o.amopstrategy, format_type(o.amoplefttype, NULL), format_type(o.amoprighttype, NULL))
           || CASE o.amoppurpose WHEN 'o' THEN ' for order by' ELSE '' END AS aspect,
         o.amopopr::regoperator::text AS value
-      FROM pg_amop o WHERE o.amopfamily = operator_family_members.family
+      FROM pg_amop o WHERE o.amopfamily = operator_family_members.family AND o.oid >= 16384
       UNION ALL
       SELECT format('function %s (%s, %s)', p.amprocnum, format_type(p.amproclefttype, NULL), format_type(p.amprocrighttype, NULL)),
         p.amproc::regprocedure::text
-      FROM pg_amproc p WHERE p.amprocfamily = operator_family_members.family
+      FROM pg_amproc p WHERE p.amprocfamily = operator_family_members.family AND p.oid >= 16384
     ) member);
 END $$;
