@@ -1,0 +1,46 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { TestProject } from 'vitest/node'
+import { debianBinDir } from '../src/demo/binaries.ts'
+import { type Cluster, startCluster } from '../src/demo/cluster.ts'
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    serversUrl: string
+  }
+}
+
+/**
+ * Servers that all test files share, started when the first test asks: `GET /18-upstream` answers the URI of its
+ * database `postgres`. They belong to this process, since the workers come and go.
+ */
+export default async function setUp(project: TestProject): Promise<() => Promise<void>> {
+  const started = new Map<string, Promise<Cluster>>()
+  const get = (name: string): Promise<Cluster> => {
+    const cluster = started.get(name) ?? startNamed(name)
+    started.set(name, cluster)
+    return cluster
+  }
+  const http = createServer((request, response) => {
+    get(request.url?.slice(1) ?? '').then(
+      (cluster) => response.end(cluster.conninfo()),
+      (error: unknown) => response.writeHead(500).end(String(error)),
+    )
+  })
+  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve))
+  http.unref()
+  project.provide('serversUrl', `http://127.0.0.1:${(http.address() as AddressInfo).port}`)
+
+  return async () => {
+    http.close()
+    for (const cluster of started.values()) await cluster.then((it) => it.destroy()).catch(() => {})
+  }
+}
+
+async function startNamed(name: string): Promise<Cluster> {
+  const major = Number(/^(\d+)-(?:upstream|downstream)$/.exec(name)?.[1])
+  if (major === 18) return startCluster()
+  const binDir = debianBinDir(major)
+  if (!binDir) throw new Error(`no server ${name} on this machine`)
+  return startCluster({ binDir })
+}

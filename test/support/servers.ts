@@ -1,0 +1,121 @@
+import { randomBytes } from 'node:crypto'
+import { inject } from 'vitest'
+import { debianBinDir, embeddedBinDir } from '../../src/demo/binaries.ts'
+import { type Cluster, type ClusterOptions, startCluster } from '../../src/demo/cluster.ts'
+import { cleanUp } from './cleanup.ts'
+import { query, script, statements } from './sql.ts'
+
+/** Majors at the two ends: 18 is the embedded PostgreSQL, 15 Debian's (with wal2json). */
+export type Pair = '18' | '15' | '15-18' | '18-15'
+
+export interface Databases {
+  /** URIs of two fresh databases, for the superuser `postgres`. */
+  readonly upstream: string
+  readonly downstream: string
+  /** Their name, the same at both ends, and no other test's: good for slots and roles, too. */
+  readonly name: string
+}
+
+const warned = new Set<string>()
+
+/**
+ * Whether the servers of a pair exist here: `describe.skipIf(!available('15'))`. Skips loudly; where
+ * continuous integration asks (FOLLOWER_CI=1), a missing server is a failure.
+ */
+export function available(pair: Pair): boolean {
+  const missing = majors(pair).filter((major) => !exists(major))
+  if (missing.length === 0) return true
+  const what = `PostgreSQL ${missing.join(', ')} is not installed`
+  if (process.env.FOLLOWER_CI === '1') throw new Error(`${what}, and FOLLOWER_CI=1 forbids to skip`)
+  if (!warned.has(what)) console.warn(`SKIPPED: ${what}; its tests do not run`)
+  warned.add(what)
+  return false
+}
+
+/** Makes an empty database at both ends; dropped with their slots at the end of the test (or file). */
+export async function databases(pair: Pair = '18'): Promise<Databases> {
+  const [up, down] = majors(pair)
+  const [upstream, downstream] = await Promise.all([server(`${up}-upstream`), server(`${down}-downstream`)])
+  const name = `t_${randomBytes(5).toString('hex')}`
+  for (const conninfo of [upstream, downstream]) {
+    await script(conninfo, `CREATE DATABASE ${name} TEMPLATE template0`)
+    cleanUp(() => dropDatabase(conninfo, name))
+  }
+  return { upstream: inDatabase(upstream, name), downstream: inDatabase(downstream, name), name }
+}
+
+/** A server of the test's own, to be stopped, killed or configured; removed at the end of the test (or file). */
+export async function cluster(options: ClusterOptions & { readonly major?: 15 | 18 } = {}): Promise<Cluster> {
+  const binDir = options.major === 15 ? debianBinDir(15) : undefined
+  const it = await startCluster({ ...(binDir && { binDir }), ...options })
+  cleanUp(() => it.destroy())
+  return it
+}
+
+/** The same URI with another database. */
+export function inDatabase(conninfo: string, database: string): string {
+  const url = new URL(conninfo)
+  url.pathname = `/${encodeURIComponent(database)}`
+  return url.href
+}
+
+/** The same URI with another user. */
+export function asUser(conninfo: string, user: string, password?: string): string {
+  const url = new URL(conninfo)
+  url.username = encodeURIComponent(user)
+  url.password = password === undefined ? '' : encodeURIComponent(password)
+  return url.href
+}
+
+function majors(pair: Pair): readonly [number, number] {
+  const [upstream, downstream = upstream] = pair.split('-').map(Number)
+  return [upstream!, downstream!]
+}
+
+function exists(major: number): boolean {
+  if (major !== 18) return debianBinDir(major) !== undefined
+  try {
+    return embeddedBinDir() !== ''
+  } catch {
+    return false
+  }
+}
+
+async function server(name: string): Promise<string> {
+  const response = await fetch(`${inject('serversUrl')}/${name}`)
+  const text = await response.text()
+  if (!response.ok) throw new Error(text)
+  return text
+}
+
+/** Also where the test left slots, prepared transactions and connections behind. */
+async function dropDatabase(conninfo: string, name: string): Promise<void> {
+  await dropSlots(conninfo, name)
+  const prepared = await query(conninfo, 'SELECT gid FROM pg_prepared_xacts WHERE database = $1', [name])
+  if (prepared.length > 0)
+    await statements(
+      inDatabase(conninfo, name),
+      prepared.map((row) => `ROLLBACK PREPARED '${row.gid}'`),
+    )
+  await script(conninfo, `DROP DATABASE IF EXISTS ${name} WITH (FORCE)`)
+}
+
+async function dropSlots(conninfo: string, database: string): Promise<void> {
+  for (let attempt = 0; ; attempt++)
+    try {
+      await query(
+        conninfo,
+        'SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE database = $1 AND active',
+        [database],
+      )
+      await query(
+        conninfo,
+        'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1',
+        [database],
+      )
+      return
+    } catch (error) {
+      // 55006: somebody took the slot in between.
+      if (attempt === 20) throw error
+    }
+}
