@@ -1,0 +1,21 @@
+-- Removes what makes this database a downstream, once no follow ends here any more. What makes it an upstream stays.
+-- One transaction; runs again without harm.
+DO $$
+DECLARE
+  others boolean := false;
+BEGIN
+  IF to_regclass('follower.progress') IS NOT NULL THEN
+    LOCK TABLE follower.progress IN ACCESS EXCLUSIVE MODE;
+    SELECT EXISTS (SELECT FROM follower.progress) INTO others;
+  END IF;
+  IF others THEN
+    RETURN;
+  ELSIF to_regclass('follower.follow') IS NULL THEN
+    DROP SCHEMA IF EXISTS follower CASCADE;
+  ELSE
+    DROP TABLE IF EXISTS follower.progress;
+    DROP ROUTINE IF EXISTS
+      follower.take_progress(text), follower.advance_progress(text, bigint, pg_lsn, pg_lsn, timestamptz),
+      follower.replay(text, jsonb, text), follower.known_settings(jsonb), follower.temporary_objects();
+  END IF;
+END $$;
