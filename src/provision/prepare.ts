@@ -74,8 +74,13 @@ async function prepareUpstream(settings: FollowSettings, ends: Ends, seen: Prefl
       unchanged = sameScope(await readRegistration(upstream, settings.name), asked)
       await register(upstream, settings.name, asked)
     }
+    // Other follows must not hear of these statements as of DDL.
+    const run = (statement: string) =>
+      seen.upstream.superuser
+        ? ask(upstream, 'upstream', 'CALL follower.execute_own($1)', [statement])
+        : ask(upstream, 'upstream', statement)
     const changed = await ensurePublications(
-      upstream,
+      run,
       settings.name,
       planPublications(settings, seen.tables, seen.upstream.version),
       seen.publications,

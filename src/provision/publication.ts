@@ -161,10 +161,10 @@ export function checkPublications(
 /**
  * Makes the publications what is asked, inside the caller's transaction. Another one is dropped and made anew:
  * both happen at one place of the WAL, so decoding never meets a gap between them. `sameScope`: the follow was
- * registered with these settings before. Returns whether anything changed.
+ * registered with these settings before. `run` executes a statement. Returns whether anything changed.
  */
 export async function ensurePublications(
-  upstream: pg.Client,
+  run: (statement: string) => Promise<unknown>,
   follow: string,
   asked: readonly PublicationDefinition[],
   existing: readonly Publication[],
@@ -177,13 +177,9 @@ export async function ensurePublications(
   })
   for (const definition of wrong) {
     const name = quoteIdentifier(definition.name)
-    if (present.has(definition.name)) await ask(upstream, 'upstream', `DROP PUBLICATION ${name}`)
-    await ask(upstream, 'upstream', createPublication(definition))
-    await ask(
-      upstream,
-      'upstream',
-      `COMMENT ON PUBLICATION ${name} IS ${quoteLiteral(publicationComment(follow))}`,
-    )
+    if (present.has(definition.name)) await run(`DROP PUBLICATION ${name}`)
+    await run(createPublication(definition))
+    await run(`COMMENT ON PUBLICATION ${name} IS ${quoteLiteral(publicationComment(follow))}`)
   }
   return wrong.length > 0
 }

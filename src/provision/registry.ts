@@ -27,9 +27,13 @@ export function registration(settings: FollowSettings): Registration {
   }
 }
 
-/** Whether the upstream database has the registry, and with it the capture objects. */
+/** Whether the upstream database has the registry, and with it the capture objects, and this role may read it. */
 export async function hasRegistry(upstream: pg.Client): Promise<boolean> {
-  const row = await askOne(upstream, 'upstream', "SELECT to_regclass('follower.follow') IS NOT NULL AS there")
+  const row = await askOne(
+    upstream,
+    'upstream',
+    "SELECT has_table_privilege(to_regclass('follower.follow')::oid, 'SELECT') AS there",
+  )
   return row?.there === 't'
 }
 

@@ -1,0 +1,160 @@
+import type pg from 'pg'
+import type { FollowSettings } from '../model/follow.ts'
+import { formatLsn, lsnFromServer } from '../model/lsn.ts'
+import { sql } from '../postgres/sql.ts'
+import type { ReachableEnds } from './cleanup.ts'
+import { type Holder, lockHolder, lockKey } from './lock.ts'
+import { type Progress, readProgress } from './progress.ts'
+import { publicationNames } from './publication.ts'
+import { askOne, column } from './query.ts'
+import { readRegistration } from './registry.ts'
+import { readSlot, type Slot } from './slot.ts'
+import { followedTables } from './tables.ts'
+
+/**
+ * `following`: a follower holds the slot or the lock. `stopped`: everything is there, nobody follows.
+ * `starting`: a start has not finished, or was killed. `absent`: nothing of the follow is there.
+ * `slot lost`, `slot missing`: it cannot go on. `unknown`: an end could not be reached.
+ */
+export type FollowPhase =
+  | 'following'
+  | 'stopped'
+  | 'starting'
+  | 'absent'
+  | 'slot lost'
+  | 'slot missing'
+  | 'unknown'
+
+/**
+ * What `follower status` shows, in the shape of its JSON (`follower.status/1`). LSNs and times as PostgreSQL
+ * writes them, times in UTC; sizes in bytes, as numbers (exact below 2^53).
+ */
+export interface FollowStatus {
+  readonly schema: 'follower.status/1'
+  readonly name: string
+  readonly state: FollowPhase
+  readonly upstream: {
+    readonly version: string
+    readonly systemIdentifier: string
+    readonly timeline: number | null
+    readonly database: string
+    /** End of the WAL; null on a standby. */
+    readonly lsn: string | null
+    readonly publications: readonly string[]
+    readonly tables: number
+  } | null
+  readonly slot: {
+    readonly name: string
+    readonly active: boolean
+    readonly holder: Holder | null
+    readonly walStatus: string | null
+    readonly invalidationReason: string | null
+    readonly restartLsn: string | null
+    readonly confirmedFlushLsn: string | null
+    readonly retainedBytes: number | null
+    readonly safeWalBytes: number | null
+  } | null
+  readonly downstream: { readonly version: string; readonly database: string } | null
+  readonly progress: {
+    readonly lsn: string | null
+    readonly commitTime: string | null
+    readonly updatedAt: string
+    /** As text: 64 bits. */
+    readonly epoch: string
+  } | null
+  /** From the progress to the end of the upstream's WAL. */
+  readonly lagBytes: number | null
+}
+
+/** Reads both ends and changes nothing. An end that is undefined leaves its part of the answer null. */
+export async function readState(settings: FollowSettings, ends: ReachableEnds): Promise<FollowStatus> {
+  const above = ends.upstream && (await upstreamState(settings, ends.upstream))
+  const below = ends.downstream && (await downstreamState(settings, ends.downstream))
+  const progress = below?.progress
+  const slotName = progress?.slot ?? settings.slot
+  const slot = ends.upstream && (await readSlot(ends.upstream, slotName))
+  const lag =
+    above?.lsn && progress?.lsn !== undefined ? Number(lsnFromServer(above.lsn) - progress.lsn) : null
+  return {
+    schema: 'follower.status/1',
+    name: settings.name,
+    state: decidePhase({
+      reachable: above !== undefined && below !== undefined,
+      slot,
+      progress,
+      held: below?.held === true,
+    }),
+    upstream: above ?? null,
+    slot: slot ? slotState(slot) : null,
+    downstream: below ? { version: below.version, database: below.database } : null,
+    progress: progress
+      ? {
+          lsn: progress.lsn === undefined ? null : formatLsn(progress.lsn),
+          commitTime: progress.commitTime,
+          updatedAt: progress.updatedAt,
+          epoch: progress.epoch.toString(),
+        }
+      : null,
+    // The end of WAL was read before the progress, which may have moved on.
+    lagBytes: lag === null ? null : Math.max(0, lag),
+  }
+}
+
+/** Pure: the one word for what was found. */
+export function decidePhase(seen: {
+  readonly reachable: boolean
+  readonly slot: Slot | undefined
+  readonly progress: Progress | undefined
+  readonly held: boolean
+}): FollowPhase {
+  const { slot, progress } = seen
+  if (slot?.walStatus === 'lost' || (slot && slot.invalidationReason !== null)) return 'slot lost'
+  if (!seen.reachable) return 'unknown'
+  if (!progress) return 'absent'
+  if (progress.lsn === undefined) return 'starting'
+  if (!slot) return 'slot missing'
+  return slot.holder || seen.held ? 'following' : 'stopped'
+}
+
+async function upstreamState(settings: FollowSettings, upstream: pg.Client) {
+  const row = (await askOne(upstream, 'upstream', sql('query/upstream'))) ?? {}
+  const registered = await readRegistration(upstream, settings.name)
+  return {
+    version: column(row, 'version_text'),
+    systemIdentifier: column(row, 'system_identifier'),
+    timeline: row.timeline ? Number(row.timeline) : null,
+    database: column(row, 'database'),
+    lsn: row.flush_lsn ?? null,
+    publications: registered?.publications ?? publicationNames(settings),
+    tables: (
+      await followedTables(upstream, {
+        ...settings,
+        publications: registered?.publications ?? settings.publications,
+      })
+    ).length,
+  }
+}
+
+async function downstreamState(settings: FollowSettings, downstream: pg.Client) {
+  const row = (await askOne(downstream, 'downstream', sql('query/downstream'))) ?? {}
+  return {
+    version: column(row, 'version_text'),
+    database: column(row, 'database'),
+    progress: await readProgress(downstream, settings.name),
+    held: (await lockHolder(downstream, 'downstream', lockKey(settings.name))) !== undefined,
+  }
+}
+
+function slotState(slot: Slot): FollowStatus['slot'] {
+  return {
+    name: slot.name,
+    active: slot.holder !== undefined,
+    holder: slot.holder ?? null,
+    walStatus: slot.walStatus,
+    invalidationReason: slot.invalidationReason,
+    restartLsn: slot.restartLsn === undefined ? null : formatLsn(slot.restartLsn),
+    confirmedFlushLsn: slot.confirmedFlushLsn === undefined ? null : formatLsn(slot.confirmedFlushLsn),
+    retainedBytes: slot.retainedBytes === null ? null : Number(slot.retainedBytes),
+    safeWalBytes: slot.safeWalSize === null ? null : Number(slot.safeWalSize),
+  }
+}
