@@ -1,7 +1,4 @@
-import type { FailpointName } from '../failpoints.ts'
-import { failpoint } from '../failpoints.ts'
 import { Pipeline } from '../postgres/pipeline.ts'
-import { destroyClient } from '../postgres/socket.ts'
 import type { DdlContext } from './context.ts'
 import { parseStatements } from './statement.ts'
 
@@ -55,11 +52,4 @@ export async function attempt(context: DdlContext, work: () => Promise<boolean>)
   if (keep) await client.query('RELEASE SAVEPOINT follower_ddl')
   else await undo()
   return keep
-}
-
-/** Marks an instant of the replay for tests. */
-export async function reach(name: FailpointName, context: DdlContext): Promise<void> {
-  const action = failpoint(name)
-  if (action === 'drop') destroyClient(context.client)
-  else await action
 }

@@ -1,5 +1,6 @@
 import { FollowerError } from '../errors.ts'
 import type { DdlMessage } from '../model/ddl-message.ts'
+import { failpointOn } from '../postgres/failpoint.ts'
 import { sql } from '../postgres/sql.ts'
 import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
 import { type Author, findAuthor } from './author.ts'
@@ -8,7 +9,7 @@ import { type DdlContext, type DdlOutcome, isFollowed, isForeign, skipsTag } fro
 import { tableFromState, withoutData } from './create-table-as.ts'
 import { synthesizeDrops } from './drop.ts'
 import { ddlError, excerpt } from './errors.ts'
-import { attempt, executeAs, reach } from './execute.ts'
+import { attempt, executeAs } from './execute.ts'
 import { replayFilling } from './rewrite.ts'
 import { loadParser, withoutConcurrently } from './statement.ts'
 import { createsTableAs, type DdlTransactionState } from './transaction.ts'
@@ -71,7 +72,7 @@ async function replay(
     candidates.list[0]?.accept()
     return { result: 'skipped', reason: skipped }
   }
-  await reach('ddl.before', context)
+  await failpointOn('ddl.before', context.client)
   const author = await findAuthor(message, context)
   if (message.kind === 'drop') return replayDrop(message, author, context)
 
@@ -115,14 +116,14 @@ async function replay(
     try {
       const kept = await attempt(context, async () => {
         await way.run(author.role)
-        await reach('ddl.replayed', context)
+        await failpointOn('ddl.replayed', context.client)
         const left = await differences(truths, context)
         failure = { text: way.text, differences: left }
         return left.length === 0
       })
       if (!kept) continue
       way.accept()
-      await reach('ddl.checked', context)
+      await failpointOn('ddl.checked', context.client)
       return { result: 'applied', statement: way.text }
     } catch (error) {
       if (error instanceof FollowerError || isTransient(error) || sqlstate(error) === undefined) throw error
@@ -144,8 +145,8 @@ async function replayDrop(message: DdlMessage, author: Author, context: DdlConte
         for (const { text } of drops) await executeAs(context, author.role, settingsOf(message), text)
         return true
       })
-      await reach('ddl.replayed', context)
-      await reach('ddl.checked', context)
+      await failpointOn('ddl.replayed', context.client)
+      await failpointOn('ddl.checked', context.client)
       return { result: 'applied', statement }
     } catch (caught) {
       if (isTransient(caught) || sqlstate(caught) === undefined) throw caught
@@ -250,9 +251,9 @@ function broken(message: DdlMessage, context: DdlContext): FollowerError {
   })
 }
 
-/** Settings under which the text means the same. Bodies of functions may name what is not followed. */
+/** Settings under which the text means the same. The wall sets the role; bodies of functions may name what is not followed. */
 function settingsOf(message: DdlMessage): Record<string, string> {
-  const { check_function_bodies: _, ...settings } = message.settings
+  const { role: _role, check_function_bodies: _bodies, ...settings } = message.settings
   return settings
 }
 
