@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS follower.progress (
   timeline integer NOT NULL,
   database text NOT NULL,
   slot text NOT NULL,
+  own_slot boolean NOT NULL DEFAULT true,
   lsn pg_lsn,
   commit_time timestamptz,
   epoch bigint NOT NULL DEFAULT 0,
@@ -22,6 +23,7 @@ COMMENT ON COLUMN follower.progress.system_identifier IS 'pg_control_system() of
 COMMENT ON COLUMN follower.progress.timeline IS 'timeline of the upstream that lsn lies on';
 COMMENT ON COLUMN follower.progress.database IS 'name of the upstream database';
 COMMENT ON COLUMN follower.progress.slot IS 'replication slot on the upstream';
+COMMENT ON COLUMN follower.progress.own_slot IS 'whether a start made the slot; one that was named by --slot is never dropped';
 COMMENT ON COLUMN follower.progress.lsn IS 'end of the last applied commit; NULL while the slot is being created';
 COMMENT ON COLUMN follower.progress.commit_time IS 'upstream time of the last applied commit';
 COMMENT ON COLUMN follower.progress.epoch IS 'counts the daemons that took this row: only the last one may write it';

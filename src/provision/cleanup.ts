@@ -1,6 +1,5 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
-import type { FollowSettings } from '../model/follow.ts'
 import type { End } from '../postgres/connect.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
@@ -20,6 +19,11 @@ export interface ReachableEnds {
   readonly downstream: pg.Client | undefined
 }
 
+/** Cleanup and status know a follow by its name only; the rest stands in the databases. */
+export interface FollowName {
+  readonly name: string
+}
+
 /** What was done, as phrases for people: `slot "follower_shop" (upstream)`. */
 export interface CleanupReport {
   readonly removed: readonly string[]
@@ -33,22 +37,18 @@ export interface CleanupReport {
  * where another one stopped. Throws FollowerError: exit 11 while a follower runs, 7 where the upstream is
  * another server than the one that was followed, 4 or 5 where an end fails meanwhile.
  */
-export async function cleanup(
-  settings: FollowSettings,
-  ends: ReachableEnds,
-  log: Logger,
-): Promise<CleanupReport> {
+export async function cleanup(follow: FollowName, ends: ReachableEnds, log: Logger): Promise<CleanupReport> {
   const { upstream, downstream } = ends
   const report = { removed: [] as string[], remains: [] as string[] }
-  const key = lockKey(settings.name)
-  if (downstream) await takeLock(settings, downstream, key)
+  const key = lockKey(follow.name)
+  if (downstream) await takeLock(follow, downstream, key)
   try {
-    const progress = downstream && (await readProgress(downstream, settings.name))
+    const progress = downstream && (await readProgress(downstream, follow.name))
     // The upstream first: a slot that is left alone holds WAL for ever, a progress row costs nothing.
-    if (upstream) await cleanUpstream(settings, upstream, progress, report)
-    else report.remains.push(...unreachable(settings, 'upstream', progress))
-    if (downstream) await cleanDownstream(settings, downstream, report)
-    else report.remains.push(...unreachable(settings, 'downstream', progress))
+    if (upstream) await cleanUpstream(follow, upstream, progress, report)
+    else report.remains.push(...unreachable(follow, 'upstream', progress))
+    if (downstream) await cleanDownstream(follow, downstream, report)
+    else report.remains.push(...unreachable(follow, 'downstream', progress))
   } finally {
     await downstream?.query('SELECT pg_advisory_unlock($1)', [key]).catch(() => {})
   }
@@ -62,14 +62,13 @@ interface Report {
 }
 
 /** Also keeps a start away while things are half removed. */
-async function takeLock(settings: FollowSettings, downstream: pg.Client, key: string): Promise<void> {
+async function takeLock(follow: FollowName, downstream: pg.Client, key: string): Promise<void> {
   const row = await askOne(downstream, 'downstream', 'SELECT pg_try_advisory_lock($1) AS taken', [key])
-  if (row?.taken !== 't')
-    throw running(settings, 'downstream', await lockHolder(downstream, 'downstream', key))
+  if (row?.taken !== 't') throw running(follow, 'downstream', await lockHolder(downstream, 'downstream', key))
 }
 
-function running(settings: FollowSettings, end: End, holder: Holder | undefined): FollowerError {
-  return new FollowerError(`a follower of "${settings.name}" is running`, {
+function running(follow: FollowName, end: End, holder: Holder | undefined): FollowerError {
+  return new FollowerError(`a follower of "${follow.name}" is running`, {
     code: 'FLW-212',
     exit: ExitCode.held,
     detail: holder
@@ -81,43 +80,44 @@ function running(settings: FollowSettings, end: End, holder: Holder | undefined)
 }
 
 async function cleanUpstream(
-  settings: FollowSettings,
+  follow: FollowName,
   upstream: pg.Client,
   progress: Progress | undefined,
   report: Report,
 ): Promise<void> {
   const facts = await upstreamFacts(upstream)
   if (progress && progress.systemIdentifier !== facts.systemIdentifier)
-    throw anotherServer(settings.name, facts.systemIdentifier, progress)
-  await dropSlot(settings, upstream, facts.database, report)
-  if (progress && progress.slot !== settings.slot && (await readSlot(upstream, progress.slot)))
-    report.remains.push(`slot "${progress.slot}" (upstream): the follow used it, but start did not make it`)
+    throw anotherServer(follow.name, facts.systemIdentifier, progress)
+  await dropSlot(follow, upstream, facts.database, progress, report)
   await inTransaction(upstream, 'upstream', async () => {
     await lockSchema(upstream, 'upstream')
     await ask(upstream, 'upstream', "SET LOCAL lock_timeout = '3s'")
     const publications = await ask(upstream, 'upstream', sql('query/own_publications'), [
-      publicationComment(settings.name),
+      publicationComment(follow.name),
     ])
     for (const row of publications) {
       const name = column(row, 'name')
       await ask(upstream, 'upstream', `DROP PUBLICATION ${quoteIdentifier(name)}`)
       report.removed.push(`publication "${name}" (upstream)`)
     }
-    await unregister(settings, upstream, report)
+    await unregister(follow, upstream, report)
   })
 }
 
+/** A slot is named after its follow, unless the progress row says otherwise. */
 async function dropSlot(
-  settings: FollowSettings,
+  follow: FollowName,
   upstream: pg.Client,
   database: string,
+  progress: Progress | undefined,
   report: Report,
 ): Promise<void> {
-  const slot = await readSlot(upstream, settings.slot)
+  const slot = await readSlot(upstream, progress?.slot ?? follow.name)
   if (!slot) return
-  if (slot.holder) throw running(settings, 'upstream', slot.holder)
+  if (slot.holder) throw running(follow, 'upstream', slot.holder)
   const label = `slot "${slot.name}" (upstream)`
-  if (settings.slotGiven) report.remains.push(`${label}: you named it, so it is yours to drop`)
+  if (progress && !progress.ownSlot)
+    report.remains.push(`${label}: it was named by --slot, so it is yours to drop`)
   else if (slot.type !== 'logical' || slot.plugin !== 'pgoutput' || slot.database !== database)
     report.remains.push(
       `${label}: it isn't of this follow (${slot.plugin ?? slot.type}, database ${slot.database})`,
@@ -128,26 +128,22 @@ async function dropSlot(
   }
 }
 
-async function unregister(settings: FollowSettings, upstream: pg.Client, report: Report): Promise<void> {
+async function unregister(follow: FollowName, upstream: pg.Client, report: Report): Promise<void> {
   if (!(await hasRegistry(upstream))) return
   const row = await askOne(
     upstream,
     'upstream',
     `WITH gone AS (DELETE FROM follower.follow WHERE name = $1 RETURNING name)
      SELECT (SELECT count(*) FROM gone) AS gone, (SELECT count(*) FROM follower.follow WHERE name <> $1) AS others`,
-    [settings.name],
+    [follow.name],
   )
-  if (row?.gone !== '0') report.removed.push(`registration of "${settings.name}" (upstream)`)
+  if (row?.gone !== '0') report.removed.push(`registration of "${follow.name}" (upstream)`)
   if (row?.others !== '0') return
   await ask(upstream, 'upstream', sql('teardown/upstream'))
   report.removed.push('capture objects (upstream)')
 }
 
-async function cleanDownstream(
-  settings: FollowSettings,
-  downstream: pg.Client,
-  report: Report,
-): Promise<void> {
+async function cleanDownstream(follow: FollowName, downstream: pg.Client, report: Report): Promise<void> {
   if (!(await hasProgressTable(downstream))) return
   await inTransaction(downstream, 'downstream', async () => {
     await lockSchema(downstream, 'downstream')
@@ -156,22 +152,22 @@ async function cleanDownstream(
       downstream,
       'downstream',
       'DELETE FROM follower.progress WHERE name = $1 RETURNING name',
-      [settings.name],
+      [follow.name],
     )
-    if (gone.length > 0) report.removed.push(`progress of "${settings.name}" (downstream)`)
+    if (gone.length > 0) report.removed.push(`progress of "${follow.name}" (downstream)`)
     await ask(downstream, 'downstream', sql('teardown/downstream'))
     if (!(await hasProgressTable(downstream))) report.removed.push("follower's objects (downstream)")
   })
 }
 
-function unreachable(settings: FollowSettings, end: End, progress: Progress | undefined): string[] {
+function unreachable(follow: FollowName, end: End, progress: Progress | undefined): string[] {
   if (end === 'downstream')
     return [
-      `progress of "${settings.name}" in schema follower (downstream): could not connect; there, run  DELETE FROM follower.progress WHERE name = '${settings.name}';`,
+      `progress of "${follow.name}" in schema follower (downstream): could not connect; there, run  DELETE FROM follower.progress WHERE name = '${follow.name}';`,
     ]
-  const slot = progress?.slot ?? settings.slot
+  const slot = progress?.slot ?? follow.name
   return [
     `slot "${slot}" (upstream): could not connect; it holds WAL until  SELECT pg_drop_replication_slot('${slot}');`,
-    `publication and registration of "${settings.name}" in schema follower (upstream): could not connect; run cleanup again when it is back`,
+    `publication and registration of "${follow.name}" in schema follower (upstream): could not connect; run cleanup again when it is back`,
   ]
 }

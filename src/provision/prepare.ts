@@ -104,6 +104,7 @@ async function prepareDownstream(settings: FollowSettings, ends: Ends, seen: Pre
       timeline: seen.upstream.timeline,
       database: seen.upstream.database,
       slot: settings.slot,
+      ownSlot: !settings.slotGiven,
     })
   })
 }

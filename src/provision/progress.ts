@@ -11,6 +11,8 @@ export interface Progress {
   readonly timeline: number
   readonly database: string
   readonly slot: string
+  /** False: the user named it, and keeps it. */
+  readonly ownSlot: boolean
   /** undefined: the slot is being created. */
   readonly lsn: Lsn | undefined
   readonly commitTime: string | null
@@ -37,6 +39,7 @@ export async function readProgress(downstream: pg.Client, name: string): Promise
       timeline: Number(column(row, 'timeline')),
       database: column(row, 'database'),
       slot: column(row, 'slot'),
+      ownSlot: row.own_slot === 't',
       lsn: row.lsn ? lsnFromServer(row.lsn) : undefined,
       commitTime: row.commit_time ?? null,
       epoch: BigInt(column(row, 'epoch')),
@@ -52,6 +55,7 @@ export interface Intent {
   readonly timeline: number
   readonly database: string
   readonly slot: string
+  readonly ownSlot: boolean
 }
 
 /** Records that a slot is about to be created, so that one that a killed start left behind is known as ours. */
@@ -59,9 +63,16 @@ export async function recordIntent(downstream: pg.Client, intent: Intent): Promi
   await ask(
     downstream,
     'downstream',
-    `INSERT INTO follower.progress (name, system_identifier, timeline, database, slot)
-     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO NOTHING`,
-    [intent.name, intent.systemIdentifier, String(intent.timeline), intent.database, intent.slot],
+    `INSERT INTO follower.progress (name, system_identifier, timeline, database, slot, own_slot)
+     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING`,
+    [
+      intent.name,
+      intent.systemIdentifier,
+      String(intent.timeline),
+      intent.database,
+      intent.slot,
+      String(intent.ownSlot),
+    ],
   )
 }
 

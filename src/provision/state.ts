@@ -1,11 +1,9 @@
 import type pg from 'pg'
-import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
-import type { ReachableEnds } from './cleanup.ts'
+import type { FollowName, ReachableEnds } from './cleanup.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
 import { type Progress, readProgress } from './progress.ts'
-import { publicationNames } from './publication.ts'
 import { askOne, column } from './query.ts'
 import { readRegistration } from './registry.ts'
 import { readSlot, type Slot } from './slot.ts'
@@ -67,17 +65,17 @@ export interface FollowStatus {
 }
 
 /** Reads both ends and changes nothing. An end that is undefined leaves its part of the answer null. */
-export async function readState(settings: FollowSettings, ends: ReachableEnds): Promise<FollowStatus> {
-  const above = ends.upstream && (await upstreamState(settings, ends.upstream))
-  const below = ends.downstream && (await downstreamState(settings, ends.downstream))
+export async function readState(follow: FollowName, ends: ReachableEnds): Promise<FollowStatus> {
+  const above = ends.upstream && (await upstreamState(follow, ends.upstream))
+  const below = ends.downstream && (await downstreamState(follow, ends.downstream))
   const progress = below?.progress
-  const slotName = progress?.slot ?? settings.slot
+  const slotName = progress?.slot ?? follow.name
   const slot = ends.upstream && (await readSlot(ends.upstream, slotName))
   const lag =
     above?.lsn && progress?.lsn !== undefined ? Number(lsnFromServer(above.lsn) - progress.lsn) : null
   return {
     schema: 'follower.status/1',
-    name: settings.name,
+    name: follow.name,
     state: decidePhase({
       reachable: above !== undefined && below !== undefined,
       slot,
@@ -116,32 +114,28 @@ export function decidePhase(seen: {
   return slot.holder || seen.held ? 'following' : 'stopped'
 }
 
-async function upstreamState(settings: FollowSettings, upstream: pg.Client) {
+async function upstreamState(follow: FollowName, upstream: pg.Client) {
   const row = (await askOne(upstream, 'upstream', sql('query/upstream'))) ?? {}
-  const registered = await readRegistration(upstream, settings.name)
+  const registered = await readRegistration(upstream, follow.name)
+  const publications = registered?.publications ?? [follow.name]
   return {
     version: column(row, 'version_text'),
     systemIdentifier: column(row, 'system_identifier'),
     timeline: row.timeline ? Number(row.timeline) : null,
     database: column(row, 'database'),
     lsn: row.flush_lsn ?? null,
-    publications: registered?.publications ?? publicationNames(settings),
-    tables: (
-      await followedTables(upstream, {
-        ...settings,
-        publications: registered?.publications ?? settings.publications,
-      })
-    ).length,
+    publications,
+    tables: (await followedTables(upstream, { tables: [], publications })).length,
   }
 }
 
-async function downstreamState(settings: FollowSettings, downstream: pg.Client) {
+async function downstreamState(follow: FollowName, downstream: pg.Client) {
   const row = (await askOne(downstream, 'downstream', sql('query/downstream'))) ?? {}
   return {
     version: column(row, 'version_text'),
     database: column(row, 'database'),
-    progress: await readProgress(downstream, settings.name),
-    held: (await lockHolder(downstream, 'downstream', lockKey(settings.name))) !== undefined,
+    progress: await readProgress(downstream, follow.name),
+    held: (await lockHolder(downstream, 'downstream', lockKey(follow.name))) !== undefined,
   }
 }
 

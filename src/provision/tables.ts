@@ -47,7 +47,7 @@ export function patternArrays(patterns: readonly TablePattern[]): [string[], str
 /** Every table that the settings name, by one query. */
 export async function followedTables(
   upstream: pg.Client,
-  settings: FollowSettings,
+  settings: Pick<FollowSettings, 'tables' | 'publications'>,
 ): Promise<readonly FollowedTable[]> {
   const found = await ask(upstream, 'upstream', sql('query/followed_tables'), [
     ...patternArrays(settings.tables),
