@@ -1,9 +1,12 @@
 import pg from 'pg'
-import { ExitCode, FollowerError } from '../errors.ts'
-import { failpoint } from '../failpoints.ts'
 import type { Conninfo } from '../model/conninfo.ts'
+import { ConnectTimeout, connectError, NoPassword } from './connect-error.ts'
+import { failpointOn } from './failpoint.ts'
 import { pins } from './pins.ts'
-import { isTransient, sqlstate } from './sqlstate.ts'
+import { refusePooler } from './pooler.ts'
+import { destroyClient } from './socket.ts'
+import { sqlstate } from './sqlstate.ts'
+import { isTlsFailure, type Transport, transports } from './tls.ts'
 
 export type End = 'upstream' | 'downstream'
 
@@ -17,41 +20,113 @@ export interface ConnectOptions {
   readonly signal?: AbortSignal
 }
 
+/** Idle time after which the kernel asks whether the other side still lives. */
+const keepAliveMillis = 30_000
+
 /**
  * Connects and pins the session's settings (pins.ts). Every value of a result is a string as PostgreSQL wrote
  * it, or null. Throws a FollowerError, exit 4 (upstream) or 5 (downstream), `transient` where a later attempt may
  * succeed; or the signal's reason. A lost connection shows as the failure of its next query, never as a crash.
  */
 export async function connect(options: ConnectOptions): Promise<pg.Client> {
-  const { conninfo, end } = options
-  const client = new pg.Client({
-    host: conninfo.host,
+  let failure: { error: unknown; encrypted: boolean } | undefined
+  for (const transport of await transportsOf(options)) {
+    try {
+      return await openSession(options, transport)
+    } catch (error) {
+      options.signal?.throwIfAborted()
+      // What the server said of the first attempt says more than what it says of the fallback.
+      if (failure === undefined || sqlstate(failure.error) === undefined)
+        failure = { error, encrypted: transport !== false }
+      if (!otherTransportMayHelp(error)) break
+    }
+  }
+  throw connectError(failure?.error, options, failure?.encrypted ?? false)
+}
+
+async function transportsOf(options: ConnectOptions): Promise<readonly Transport[]> {
+  try {
+    return await transports(options.conninfo)
+  } catch (error) {
+    throw connectError(error, options, true)
+  }
+}
+
+/** TLS is not offered or fails, or the server's rules want it otherwise (28000: no pg_hba.conf entry). */
+function otherTransportMayHelp(error: unknown): boolean {
+  return isTlsFailure(error) || sqlstate(error) === '28000'
+}
+
+async function openSession(options: ConnectOptions, transport: Transport): Promise<pg.Client> {
+  const opened: pg.Client[] = []
+  const open = async (): Promise<pg.Client> => {
+    const client = createClient(options, transport)
+    opened.push(client)
+    await client.connect()
+    return client
+  }
+  const cut = (reason: Error): void => {
+    for (const client of opened) destroyClient(client, reason)
+  }
+  const release = limit(options, cut)
+  try {
+    const client = await open()
+    await failpointOn(`connect.${options.end}`, client)
+    await client.query(pins(options.end))
+    // A walsender is never lent: poolers either pass it through or refuse it.
+    if (!options.replication) await refusePooler(client, open)
+    return client
+  } catch (error) {
+    for (const client of opened) destroyClient(client)
+    throw error
+  } finally {
+    release()
+  }
+}
+
+/** Calls `cut` at the end of connect_timeout or by the signal, until released. Throws where it is too late already. */
+function limit(options: ConnectOptions, cut: (reason: Error) => void): () => void {
+  const { signal, conninfo } = options
+  signal?.throwIfAborted()
+  const abort = (): void => cut(new Error('given up'))
+  signal?.addEventListener('abort', abort, { once: true })
+  const seconds = conninfo.connectTimeout
+  const timer =
+    seconds === 0
+      ? undefined
+      : setTimeout(() => cut(new ConnectTimeout(`no session within ${seconds} s`)), seconds * 1000)
+  return () => {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', abort)
+  }
+}
+
+function createClient(options: ConnectOptions, transport: Transport): pg.Client {
+  const { conninfo } = options
+  const config: pg.ClientConfig & { readonly replication?: 'database' } = {
+    host: conninfo.hostaddr ?? conninfo.host,
     port: conninfo.port,
     user: conninfo.user,
     database: conninfo.database,
-    password: (async () => (await conninfo.password()) ?? '') as () => Promise<string>,
-    ssl: false,
+    password: async () => (await conninfo.password()) ?? (await missingPassword(conninfo)),
+    // Never left to pg, which reads the environment then and gives sslmode a meaning of its own.
+    ssl: transport,
+    sslnegotiation: 'postgres',
     application_name: options.applicationName,
     keepAlive: true,
-    keepAliveInitialDelayMillis: 30_000,
+    keepAliveInitialDelayMillis: keepAliveMillis,
     types: { getTypeParser: () => (value: string) => value },
     ...(options.replication ? { replication: 'database' } : {}),
-  } as pg.ClientConfig)
-  client.on('error', () => {})
-  try {
-    await client.connect()
-    await failpoint(`connect.${end}`)
-    await client.query(pins(end))
-    return client
-  } catch (error) {
-    client.connection.end()
-    throw new FollowerError(`cannot connect to ${end} ${conninfo.display}: ${(error as Error).message}`, {
-      code: end === 'upstream' ? 'FLW-400' : 'FLW-500',
-      exit: end === 'upstream' ? ExitCode.upstream : ExitCode.downstream,
-      effect: 'nothing was changed',
-      sqlstate: sqlstate(error),
-      transient: isTransient(error),
-      cause: error,
-    })
   }
+  const client = new pg.Client(config)
+  // Without a listener the loss of an idle connection would end the process.
+  client.on('error', () => {})
+  return client
+}
+
+async function missingPassword(conninfo: Conninfo): Promise<never> {
+  const problem = await conninfo.passfileProblem?.()
+  throw new NoPassword(
+    `the server asks for a password, and none was given${problem === undefined ? '' : ` (${problem})`}`,
+  )
 }
