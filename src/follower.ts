@@ -91,6 +91,9 @@ async function oneSession(
   health.downstreamConnected = true
   metrics.upstreamUp.set(1)
   metrics.downstreamUp.set({ downstream: settings.name }, 1)
+  // Creating a slot may wait for hours; the wish to stop does not. Once the stream runs, the session knows better.
+  const giveUp = (): void => void connections.close()
+  stop.addEventListener('abort', giveUp, { once: true })
   try {
     const context: SessionContext = {
       settings,
@@ -105,8 +108,12 @@ async function oneSession(
     }
     memory.prepared = await prepareEnds(context)
     memory.until ??= await resolveUntil(context)
-    await runSession({ ...context, until: memory.until }, memory.prepared, started)
+    await runSession({ ...context, until: memory.until }, memory.prepared, () => {
+      stop.removeEventListener('abort', giveUp)
+      started()
+    })
   } finally {
+    stop.removeEventListener('abort', giveUp)
     health.upstreamConnected = false
     health.downstreamConnected = false
     metrics.upstreamUp.set(0)

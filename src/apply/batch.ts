@@ -29,10 +29,9 @@ export async function sendBatch(session: ApplySession, batch: readonly Transacti
   let sent = 1
   for (const transaction of batch) {
     session.cursor.seek(transaction)
-    while (session.cursor.advance()) {
+    while (!session.pipeline.refused && session.cursor.advance()) {
       sendChange(session, transaction)
       if (++sent % lookEvery !== 0) continue
-      if (session.pipeline.refused) break
       if (session.pipeline.writer.congested) await session.pipeline.drained()
     }
   }

@@ -59,6 +59,7 @@ export class ApplySession {
 
   /** Moves the row alone: the upstream went on without changing anything followed. */
   async move(lsn: Lsn): Promise<void> {
+    await failpointOn('progress.keepalive', this.client)
     this.pipeline.open()
     this.pipeline.statement(this.advance(lsn, undefined))
     const result = await this.pipeline.sync()

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type pg from 'pg'
 import { FrameReader } from './frames.ts'
 import { commandCount, readServerError, type ServerError } from './response.ts'
@@ -74,12 +73,22 @@ export class Pipeline {
   }
 
   /** Waits until the socket takes more. Rejects where the connection is gone. */
-  async drained(): Promise<void> {
+  drained(): Promise<void> {
     const socket = socketOf(this.client)
-    while (socket.writableNeedDrain) {
-      if (socket.destroyed) throw connectionGone()
-      await Promise.race([once(socket, 'drain'), once(socket, 'close')])
-    }
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        socket.removeListener('drain', end)
+        socket.removeListener('close', end)
+        if (socket.destroyed) reject(this.error ?? connectionGone())
+        else resolve()
+      }
+      if (socket.destroyed || !socket.writableNeedDrain) {
+        end()
+        return
+      }
+      socket.on('drain', end)
+      socket.on('close', end)
+    })
   }
 
   /**

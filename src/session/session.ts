@@ -4,6 +4,7 @@ import { decodePgoutput } from '../decode/pgoutput.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
 import { planner } from '../plan/rows.ts'
+import { failpointOn } from '../postgres/failpoint.ts'
 import { pins } from '../postgres/pins.ts'
 import { destroyClient } from '../postgres/socket.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
@@ -79,6 +80,7 @@ export async function runSession(
   const report = new Report(settings.name, metrics, log, tracker, queue)
   const assembler = new Assembler(position.lsn, {
     transaction: (transaction) => {
+      if (failpointOn('stream.received', stream)) receiver.hold(true)
       metrics.decodedTransactions.inc({ kind: 'normal' })
       pump.transaction(transaction)
       if (queue.bytes > bufferLimit) receiver.hold(true)
@@ -185,6 +187,7 @@ export async function runSession(
   const onStop = (): void => {
     receiver.hold(true)
     pump.stop()
+    void failpointOn('shutdown.draining', stream)
     drain = setTimeout(() => destroyClient(apply), drainMs)
   }
   const onLost = (): void => fail(context.lost.reason as Error)
