@@ -20,10 +20,7 @@ const options: readonly (readonly [flags: string, description: string])[] = [
   ['--ddl <switch>', 'on or off: replay schema changes (default: on)'],
   ['--until <position>', 'end once this is applied: now, or an LSN (default: never)'],
   ['--copy <what>', 'none: the rows that are there already are your business'],
-  [
-    '--no-identity <mode>',
-    'tables without a replica identity: refuse, full or insert-only (default: refuse)',
-  ],
+  ['--no-identity <mode>', 'tables without a replica identity: refuse, full or insert-only'],
   [
     '--on-rewrite <mode>',
     'a schema change that computes new values for rows: halt or replay (default: halt)',
@@ -58,7 +55,7 @@ export function addStart(program: Command, outcome: Outcome): void {
   for (const [flags, description] of options) {
     const option = new Option(flags, description)
     // Commander takes every --no-… for a switch that is on by default.
-    command.addOption(flags.startsWith('--no-identity') ? option.default('refuse', 'refuse') : option)
+    command.addOption(flags.startsWith('--no-identity') ? option.default('refuse') : option)
   }
   command.addHelpText('after', examples).action(async (given: Record<string, unknown>) => {
     const { follow, daemon } = readStartSettings(given, process.env)

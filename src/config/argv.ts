@@ -4,7 +4,7 @@
  */
 export function carriesPassword(conninfo: string): boolean {
   if (/pass(word|wd)?\s*=/i.test(conninfo)) return true
-  const authority = /^postgres(?:ql)?:\/\/(.*)@/s.exec(conninfo)?.[1]
+  const authority = /postgres(?:ql)?:\/\/(.*)@/s.exec(conninfo)?.[1]
   return authority?.includes(':') ?? false
 }
 

@@ -38,7 +38,7 @@ export async function runDaemon(
     const { version } = readBuild()
     const { upstream, downstream } = follow
     log.info(
-      { name, version, upstream: upstream.display, downstream: downstream.display, web: web?.url },
+      { follow: name, version, upstream: upstream.display, downstream: downstream.display, web: web?.url },
       'follower starts',
     )
     try {
@@ -46,7 +46,7 @@ export async function runDaemon(
     } finally {
       await web?.close()
     }
-    log.info({ name }, 'follower ends')
+    log.info({ follow: name }, 'follower ends')
     return ExitCode.ok
   } catch (error) {
     return report(error, log, logsForPeople(daemon.logFormat))
