@@ -4,7 +4,8 @@ import type { Lsn } from './model/lsn.ts'
 import { isTransient, sqlstate } from './postgres/sqlstate.ts'
 import type { Prepared } from './provision/prepare.ts'
 import { openConnections, pause } from './session/connections.ts'
-import { prepareEnds, resolveUntil, runSession, type SessionContext } from './session/session.ts'
+import { prepareEnds, resolveUntil, type SessionContext } from './session/context.ts'
+import { runSession } from './session/session.ts'
 import type { Health } from './telemetry/health.ts'
 import type { Logger } from './telemetry/log.ts'
 import { failureReason, type Metrics } from './telemetry/metrics.ts'
@@ -95,20 +96,10 @@ async function oneSession(
   const giveUp = (): void => void connections.close()
   stop.addEventListener('abort', giveUp, { once: true })
   try {
-    const context: SessionContext = {
-      settings,
-      connections,
-      log,
-      metrics,
-      health,
-      stop,
-      lost: lost.signal,
-      prepared: memory.prepared,
-      until: memory.until,
-    }
-    memory.prepared = await prepareEnds(context)
+    const context: SessionContext = { settings, connections, log, metrics, health, stop, lost: lost.signal }
+    memory.prepared ??= await prepareEnds(context)
     memory.until ??= await resolveUntil(context)
-    await runSession({ ...context, until: memory.until }, memory.prepared, () => {
+    await runSession(context, memory.prepared, memory.until, () => {
       stop.removeEventListener('abort', giveUp)
       started()
     })

@@ -1,127 +1,138 @@
-import { Applier } from '../apply/applier.ts'
+import { Applier, type ApplyEvents } from '../apply/applier.ts'
 import { ApplySession } from '../apply/session.ts'
-import { decodePgoutput } from '../decode/pgoutput.ts'
-import type { FollowSettings } from '../model/follow.ts'
-import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
+import { formatLsn, type Lsn } from '../model/lsn.ts'
 import { planner } from '../plan/rows.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
-import { pins } from '../postgres/pins.ts'
 import { destroyClient } from '../postgres/socket.ts'
-import { sqlstate } from '../postgres/sqlstate.ts'
 import { Tracker } from '../progress/tracker.ts'
-import { takePosition } from '../provision/position.ts'
-import { type Prepared, prepare } from '../provision/prepare.ts'
-import { slotHolder } from '../provision/slot.ts'
-import { Receiver } from '../stream/receiver.ts'
-import type { Health } from '../telemetry/health.ts'
-import type { Logger } from '../telemetry/log.ts'
-import type { Metrics } from '../telemetry/metrics.ts'
-import { Assembler } from '../transaction/assembler.ts'
+import { type Position, takePosition } from '../provision/position.ts'
+import type { Prepared } from '../provision/prepare.ts'
 import { TransactionQueue } from '../transaction/queue.ts'
 import { Acknowledger } from './acknowledge.ts'
-import { type Connections, heldError } from './connections.ts'
+import { pinApply, type SessionContext } from './context.ts'
 import { DdlReplayer } from './ddl-port.ts'
 import { Durability } from './durability.ts'
 import { CaptureKeys } from './keys.ts'
 import { Observer } from './observe.ts'
 import { Pump } from './pump.ts'
 import { Report } from './report.ts'
+import { bufferLimit, makeSource, type Source, startStream } from './source.ts'
 
-/** Received and not yet applied: from here the upstream is held back. */
-const bufferLimit = 64 * 1024 * 1024
 /** After the wish to stop, this long for the batch in hand; then it is rolled back. */
 const drainMs = 7000
 
-export interface SessionContext {
-  readonly settings: FollowSettings
-  readonly connections: Connections
-  readonly log: Logger
-  readonly metrics: Metrics
-  readonly health: Health
-  readonly stop: AbortSignal
-  /** Set by the caller when a connection is lost. */
-  readonly lost: AbortSignal
-  /** Of an earlier session of this process: then nothing has to be created. */
-  readonly prepared: Prepared | undefined
-  readonly until: Lsn | undefined
-}
-
-/** Prepares both ends, unless an earlier session of this process did. */
-export async function prepareEnds(context: SessionContext): Promise<Prepared> {
-  const { settings, connections, log } = context
-  if (context.prepared) return context.prepared
-  return prepare(settings, { upstream: connections.upstream, downstream: connections.lock }, log)
-}
-
 /**
- * Follows over one set of connections: wires source, decode, transaction, apply and progress in this order.
- * Resolves when told to stop or when `until` is reached; rejects with what ended it.
+ * Follows over one set of connections. Resolves when told to stop or when `until` is reached; rejects with
+ * what ended it.
  */
 export async function runSession(
   context: SessionContext,
   prepared: Prepared,
+  until: Lsn | undefined,
   started: () => void,
 ): Promise<void> {
-  const { settings, connections, log, metrics, health, stop } = context
-  const { apply, lock, upstream, stream } = connections
-  const position = await takePosition(settings, { upstream, downstream: lock }, prepared)
-  const pinAll = async (): Promise<void> => {
-    await apply.query(pins('downstream'))
-    await apply.query(`SET session_replication_role = replica`)
-    await apply.query(`SET synchronous_commit = ${settings.synchronousCommit ? 'on' : 'off'}`)
-  }
-  await pinAll()
-  const daemonRole = (await apply.query<{ role: string }>('SELECT current_user AS role')).rows[0]?.role ?? ''
+  const { settings, connections, log, health, stop, lost } = context
+  const ends = { upstream: connections.upstream, downstream: connections.lock }
+  const position = await takePosition(settings, ends, prepared)
+  await pinApply(connections.apply, settings)
+  const { source, pump, applier, acknowledger, observer, close } = await wire(
+    context,
+    prepared,
+    position,
+    until,
+  )
 
+  let drain: NodeJS.Timeout | undefined
+  const onStop = (): void => {
+    source.receiver.hold(true)
+    pump.stop()
+    void failpointOn('shutdown.draining', connections.stream)
+    drain = setTimeout(() => destroyClient(connections.apply), drainMs)
+  }
+  const onLost = (): void => pump.fail(lost.reason as Error)
+  try {
+    await startStream(context, source.receiver, position.lsn, prepared)
+    started()
+    health.set('streaming')
+    log.info(
+      { slot: settings.slot, lsn: formatLsn(position.lsn), epoch: position.epoch.toString() },
+      `following ${settings.upstream.display}`,
+    )
+    await observer.look()
+    // The answer tells how far the upstream is, before anything happens there.
+    acknowledger.send(true)
+    stop.addEventListener('abort', onStop, { once: true })
+    lost.addEventListener('abort', onLost, { once: true })
+    if (stop.aborted) onStop()
+    if (lost.aborted) onLost()
+    await applier.run(pump)
+    await acknowledger.acknowledge()
+  } catch (error) {
+    // The batch in hand was given up because somebody wants us to stop: that is a good end.
+    if (!stop.aborted) throw error
+    log.info({ reason: (error as Error).message }, 'the batch in hand was rolled back')
+  } finally {
+    clearTimeout(drain)
+    stop.removeEventListener('abort', onStop)
+    lost.removeEventListener('abort', onLost)
+    close()
+    await source.receiver.finish()
+  }
+}
+
+interface Wired {
+  readonly source: Source
+  readonly pump: Pump
+  readonly applier: Applier
+  readonly acknowledger: Acknowledger
+  readonly observer: Observer
+  close(): void
+}
+
+/** Joins the stages: source → decode → transaction → plan → apply → progress. */
+async function wire(
+  context: SessionContext,
+  prepared: Prepared,
+  position: Position,
+  until: Lsn | undefined,
+): Promise<Wired> {
+  const { settings, connections, log, metrics, health } = context
+  const { apply, lock, upstream, stream } = connections
   const queue = new TransactionQueue()
   const tracker = new Tracker(position.lsn)
-  const pump = new Pump(tracker, queue, context.until)
-  const fail = (error: Error): void => pump.fail(error)
+  const pump = new Pump(tracker, queue, until)
+  const failed = (error: Error): void => pump.fail(error)
   const report = new Report(settings.name, metrics, log, tracker, queue)
-  const assembler = new Assembler(position.lsn, {
-    transaction: (transaction) => {
-      if (failpointOn('stream.received', stream)) receiver.hold(true)
-      metrics.decodedTransactions.inc({ kind: 'normal' })
-      pump.transaction(transaction)
-      if (queue.bytes > bufferLimit) receiver.hold(true)
-    },
-    passed: (endLsn, duplicate) => {
-      if (duplicate) metrics.duplicatesSuppressed.inc({ downstream: settings.name })
-      else pump.passed(endLsn, false)
-    },
-  })
-  const receiver = new Receiver(stream, {
-    wal: (buffer, offset, length) => decodePgoutput(buffer, offset, length, assembler),
-    keepalive: (walEnd, replyRequested) => {
-      metrics.keepalives.inc({ direction: 'received', reply_requested: String(replyRequested) })
-      // P6: within a transaction a keepalive's position says nothing of it.
-      if (!assembler.inTransaction) pump.passed(walEnd, replyRequested)
-      if (replyRequested) acknowledger.send(false)
-    },
-    ended: fail,
-  })
   metrics.bufferLimitBytes.set(bufferLimit)
 
+  const source = makeSource(context, {
+    position: position.lsn,
+    pump,
+    queue,
+    asked: () => acknowledger.send(false),
+    ended: failed,
+  })
   const acknowledger = new Acknowledger({
-    receiver,
+    receiver: source.receiver,
     client: stream,
     tracker,
     walSenderTimeoutMs: prepared.walSenderTimeoutMs,
-    failed: fail,
+    failed,
     sent: (replyRequested) => {
       metrics.keepalives.inc({ direction: 'sent', reply_requested: String(replyRequested) })
-      if (queue.length === 0 && tracker.unapplied === 0) health.beat()
+      if (tracker.unapplied === 0) health.beat()
     },
   })
+  const acknowledge = (): void => void acknowledger.acknowledge().catch(failed)
   const durability = new Durability({
     tracker,
     lock,
     synchronousCommit: settings.synchronousCommit,
     changed: () => {
       pump.notify()
-      acknowledger.acknowledge().catch(fail)
+      acknowledge()
     },
-    failed: fail,
+    failed,
   })
   const observer = new Observer({
     upstream,
@@ -135,7 +146,7 @@ export async function runSession(
       pump.waiting = waiting
       if (begins) pump.notify()
     },
-    failed: fail,
+    failed,
   })
 
   const progressed = (): void => {
@@ -143,116 +154,41 @@ export async function runSession(
     report.positions()
     health.beat()
     health.lagSeconds = report.lagSeconds
-    acknowledger.acknowledge().catch(fail)
-    if (queue.bytes < bufferLimit / 2) receiver.hold(false)
+    acknowledge()
+    if (queue.bytes < bufferLimit / 2) source.receiver.hold(false)
   }
-  const applier = new Applier(
-    new ApplySession({
-      client: apply,
-      relations: assembler.relations,
-      planner,
-      name: settings.name,
-      epoch: position.epoch,
-      position: position.lsn,
-    }),
-    settings.onConflict,
-    new DdlReplayer({
-      settings,
-      prepared,
-      client: apply,
-      daemonRole,
-      keys: new CaptureKeys(upstream),
-      pins: pinAll,
-      log,
-      metrics,
-      health,
-    }),
-    {
-      applied: (batch, milliseconds) => {
-        tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
-        progressed()
-        report.applied(batch, milliseconds)
-        health.set('streaming')
-      },
-      moved: (lsn) => {
-        tracker.moved(lsn, performance.now())
-        progressed()
-      },
-      conflict: report.conflict,
-      redone: report.redone,
+  const events: ApplyEvents = {
+    applied: (batch, milliseconds) => {
+      tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
+      progressed()
+      report.applied(batch, milliseconds)
     },
-  )
-
-  let drain: NodeJS.Timeout | undefined
-  const onStop = (): void => {
-    receiver.hold(true)
-    pump.stop()
-    void failpointOn('shutdown.draining', stream)
-    drain = setTimeout(() => destroyClient(apply), drainMs)
+    moved: (lsn) => {
+      tracker.moved(lsn, performance.now())
+      progressed()
+    },
+    conflict: report.conflict,
+    redone: report.redone,
   }
-  const onLost = (): void => fail(context.lost.reason as Error)
-  try {
-    await startStream(context, receiver, position.lsn, prepared)
-    started()
-    health.set('streaming')
-    log.info(
-      { slot: settings.slot, lsn: formatLsn(position.lsn), epoch: position.epoch.toString() },
-      `following ${settings.upstream.display}`,
-    )
-    await observer.look()
-    acknowledger.send(true)
-    stop.addEventListener('abort', onStop, { once: true })
-    context.lost.addEventListener('abort', onLost, { once: true })
-    if (stop.aborted) onStop()
-    if (context.lost.aborted) onLost()
-    await applier.run(pump)
-    await acknowledger.acknowledge()
-  } catch (error) {
-    // The batch in hand was given up because somebody wants us to stop: that is a good end.
-    if (!stop.aborted) throw error
-    log.info({ reason: (error as Error).message }, 'the batch in hand was rolled back')
-  } finally {
-    clearTimeout(drain)
-    stop.removeEventListener('abort', onStop)
-    context.lost.removeEventListener('abort', onLost)
-    acknowledger.close()
-    durability.close()
-    observer.close()
-    report.close()
-    await receiver.finish()
+  const session = new ApplySession({
+    client: apply,
+    relations: source.assembler.relations,
+    planner,
+    name: settings.name,
+    epoch: position.epoch,
+    position: position.lsn,
+  })
+  const { rows } = await apply.query<{ role: string }>('SELECT current_user AS role')
+  const ddl = new DdlReplayer({
+    ...{ settings, prepared, log, metrics, health },
+    client: apply,
+    daemonRole: rows[0]?.role ?? '',
+    keys: new CaptureKeys(upstream),
+    pins: () => pinApply(apply, settings),
+  })
+  const applier = new Applier(session, settings.onConflict, ddl, events)
+  const close = (): void => {
+    for (const each of [acknowledger, durability, observer, report]) each.close()
   }
-}
-
-async function startStream(
-  context: SessionContext,
-  receiver: Receiver,
-  start: Lsn,
-  prepared: Prepared,
-): Promise<void> {
-  const { settings, connections } = context
-  try {
-    await receiver.start({
-      slot: settings.slot,
-      start,
-      plugin: {
-        proto_version: '1',
-        publication_names: prepared.publications.map((name) => `"${name.replaceAll('"', '""')}"`).join(','),
-        messages: 'true',
-      },
-    })
-  } catch (error) {
-    if (sqlstate(error) !== '55006') throw error
-    const holder = await slotHolder(connections.upstream, settings.slot)
-    const who = holder ? `pid ${holder.pid} (${holder.applicationName})` : 'another session'
-    if (!settings.wait) throw heldError(settings.name, `the slot "${settings.slot}" is used by ${who}`)
-    throw error
-  }
-}
-
-/** The LSN that `--until now` means. */
-export async function resolveUntil(context: SessionContext): Promise<Lsn | undefined> {
-  const { settings, connections } = context
-  if (settings.until !== 'now') return settings.until
-  const { rows } = await connections.upstream.query<{ lsn: string }>('SELECT pg_current_wal_lsn() AS lsn')
-  return rows[0] ? lsnFromServer(rows[0].lsn) : undefined
+  return { source, pump, applier, acknowledger, observer, close }
 }

@@ -1,0 +1,43 @@
+import type pg from 'pg'
+import type { FollowSettings } from '../model/follow.ts'
+import { type Lsn, lsnFromServer } from '../model/lsn.ts'
+import { pins } from '../postgres/pins.ts'
+import { type Prepared, prepare } from '../provision/prepare.ts'
+import type { Health } from '../telemetry/health.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { Connections } from './connections.ts'
+
+/** What one session is given. */
+export interface SessionContext {
+  readonly settings: FollowSettings
+  readonly connections: Connections
+  readonly log: Logger
+  readonly metrics: Metrics
+  readonly health: Health
+  /** Aborted: finish the batch in hand, acknowledge, end. */
+  readonly stop: AbortSignal
+  /** Aborted when a connection is lost, with the error as reason. */
+  readonly lost: AbortSignal
+}
+
+/** Prepares both ends. */
+export function prepareEnds({ settings, connections, log }: SessionContext): Promise<Prepared> {
+  return prepare(settings, { upstream: connections.upstream, downstream: connections.lock }, log)
+}
+
+/** The LSN that `--until` means. */
+export async function resolveUntil({ settings, connections }: SessionContext): Promise<Lsn | undefined> {
+  if (settings.until !== 'now') return settings.until
+  const { rows } = await connections.upstream.query<{ lsn: string }>('SELECT pg_current_wal_lsn() AS lsn')
+  return rows[0] ? lsnFromServer(rows[0].lsn) : undefined
+}
+
+/** Sets everything that the apply session depends on: at its start, and after whatever may have changed it. */
+export async function pinApply(client: pg.Client, settings: FollowSettings): Promise<void> {
+  await client.query(pins('downstream'))
+  await client.query(
+    "SELECT set_config('session_replication_role', 'replica', false), set_config('synchronous_commit', $1, false)",
+    [settings.synchronousCommit ? 'on' : 'off'],
+  )
+}

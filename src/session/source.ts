@@ -1,0 +1,81 @@
+import { decodePgoutput } from '../decode/pgoutput.ts'
+import type { Lsn } from '../model/lsn.ts'
+import { failpointOn } from '../postgres/failpoint.ts'
+import { sqlstate } from '../postgres/sqlstate.ts'
+import type { Prepared } from '../provision/prepare.ts'
+import { slotHolder } from '../provision/slot.ts'
+import { Receiver } from '../stream/receiver.ts'
+import { Assembler } from '../transaction/assembler.ts'
+import type { TransactionQueue } from '../transaction/queue.ts'
+import { heldError } from './connections.ts'
+import type { SessionContext } from './context.ts'
+import type { Pump } from './pump.ts'
+
+/** Received and not yet applied: from here the upstream is held back. */
+export const bufferLimit = 64 * 1024 * 1024
+
+/** The way in: stream, decode, transaction, queue. */
+export interface Source {
+  readonly receiver: Receiver
+  readonly assembler: Assembler
+}
+
+export interface SourceOptions {
+  readonly position: Lsn
+  readonly pump: Pump
+  readonly queue: TransactionQueue
+  /** The upstream asks where we are. */
+  readonly asked: () => void
+  readonly ended: (error: Error) => void
+}
+
+/** Wires the way in; nothing flows before `startStream`. */
+export function makeSource(context: SessionContext, options: SourceOptions): Source {
+  const { metrics, settings, connections } = context
+  const { pump, queue } = options
+  const assembler = new Assembler(options.position, {
+    transaction: (transaction) => {
+      metrics.decodedTransactions.inc({ kind: 'normal' })
+      pump.transaction(transaction)
+      const hang = failpointOn('stream.received', connections.stream) !== undefined
+      if (hang || queue.bytes > bufferLimit) receiver.hold(true)
+    },
+    passed: (endLsn, duplicate) => {
+      if (duplicate) metrics.duplicatesSuppressed.inc({ downstream: settings.name })
+      else pump.passed(endLsn, false)
+    },
+  })
+  const receiver = new Receiver(connections.stream, {
+    wal: (buffer, offset, length) => decodePgoutput(buffer, offset, length, assembler),
+    keepalive: (walEnd, replyRequested) => {
+      metrics.keepalives.inc({ direction: 'received', reply_requested: String(replyRequested) })
+      // P6: within a transaction a keepalive's position says nothing of it.
+      if (!assembler.inTransaction) pump.passed(walEnd, replyRequested)
+      if (replyRequested) options.asked()
+    },
+    ended: options.ended,
+  })
+  return { receiver, assembler }
+}
+
+/** Starts the stream at `start`; a slot in use is waited for, unless the user chose not to wait (exit 11). */
+export async function startStream(
+  { settings, connections }: SessionContext,
+  receiver: Receiver,
+  start: Lsn,
+  prepared: Prepared,
+): Promise<void> {
+  const names = prepared.publications.map((name) => `"${name.replaceAll('"', '""')}"`)
+  try {
+    await receiver.start({
+      slot: settings.slot,
+      start,
+      plugin: { proto_version: '1', publication_names: names.join(','), messages: 'true' },
+    })
+  } catch (error) {
+    if (sqlstate(error) !== '55006' || settings.wait) throw error
+    const holder = await slotHolder(connections.upstream, settings.slot)
+    const who = holder ? `pid ${holder.pid} (${holder.applicationName})` : 'another session'
+    throw heldError(settings.name, `the slot "${settings.slot}" is used by ${who}`)
+  }
+}
