@@ -226,7 +226,7 @@ export class Downstream {
       for (const [index, change] of transaction.changes.entries()) {
         const message = due.get(index)
         if (message) replayed.push({ message, outcome: await replayDdl(message, state, context) })
-        else if ('insert' in change) {
+        else if ('insert' in change && !change.insert.startsWith('"follower".')) {
           const values = change.values.map((value) => (value === null ? 'NULL' : quoteLiteral(value)))
           await this.client.query(`INSERT INTO ${change.insert} VALUES (${values.join(', ')})`)
         }
@@ -314,4 +314,46 @@ export function message(more: Partial<DdlMessage>): DdlMessage {
     dropped: [],
     ...more,
   }
+}
+
+/** Every object of a database that is not the system's or follower's, with its state. */
+export async function catalog(client: pg.Client): Promise<Record<string, unknown>> {
+  const { rows } = await client.query<{ all: string }>(`
+    WITH object AS (
+      SELECT 'pg_class'::regclass AS classid, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind NOT IN ('t', 'c') AND n.nspname !~ '^(pg_|information_schema|follower$)'
+      UNION ALL
+      SELECT 'pg_proc'::regclass, p.oid FROM pg_proc p WHERE p.pronamespace::regnamespace::text !~ '^(pg_|information_schema|follower$)'
+      UNION ALL
+      SELECT 'pg_type'::regclass, t.oid FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
+      WHERE t.typnamespace::regnamespace::text !~ '^(pg_|information_schema|follower$)' AND t.typelem = 0 AND coalesce(c.relkind, 'c') = 'c'
+      UNION ALL
+      SELECT 'pg_namespace'::regclass, n.oid FROM pg_namespace n WHERE n.nspname !~ '^(pg_|information_schema|follower$)'
+      UNION ALL
+      SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger t WHERE NOT t.tgisinternal AND t.tgrelid <> ALL (
+        SELECT c.oid FROM pg_class c WHERE c.relnamespace::regnamespace::text = 'follower')
+      UNION ALL
+      SELECT 'pg_default_acl'::regclass, d.oid FROM pg_default_acl d
+    )
+    SELECT coalesce(jsonb_object_agg(i.type || ' ' || i.identity, follower.object_state(i.type, a.object_names, a.object_args)), '{}') AS all
+    FROM object o, pg_identify_object(o.classid, o.oid, 0) i, pg_identify_object_as_address(o.classid, o.oid, 0) a`)
+  return JSON.parse(rows[0]!.all)
+}
+
+/** Objects and aspects in which two catalogs differ. */
+export function catalogDifferences(
+  upstream: Record<string, unknown>,
+  downstream: Record<string, unknown>,
+): string[] {
+  const lines: string[] = []
+  for (const object of new Set([...Object.keys(upstream), ...Object.keys(downstream)])) {
+    const here = upstream[object] as Record<string, string> | undefined
+    const there = downstream[object] as Record<string, string> | undefined
+    if (!here || !there) lines.push(`${object}: only ${here ? 'upstream' : 'downstream'}`)
+    else
+      for (const aspect of new Set([...Object.keys(here), ...Object.keys(there)]))
+        if (here[aspect] !== there[aspect])
+          lines.push(`${object} ${aspect}: ${here[aspect]} | ${there[aspect]}`)
+  }
+  return lines
 }

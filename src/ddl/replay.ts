@@ -7,6 +7,7 @@ import { type Author, findAuthor } from './author.ts'
 import { findCandidates } from './candidates.ts'
 import { type DdlContext, type DdlOutcome, isFollowed, isForeign, skipsTag } from './context.ts'
 import { tableFromState, withoutData } from './create-table-as.ts'
+import { replayDetach } from './detach.ts'
 import { synthesizeDrops } from './drop.ts'
 import { ddlError, excerpt } from './errors.ts'
 import { attempt, executeAs } from './execute.ts'
@@ -89,8 +90,10 @@ async function replay(
     text: withoutConcurrently(statement),
     accept,
     run: (role) =>
-      replayFilling(message, statement, role, context, () =>
-        executeAs(context, role, settingsOf(message), withoutConcurrently(statement)),
+      replayDetach(message, statement, role, context, () =>
+        replayFilling(message, statement, role, context, () =>
+          executeAs(context, role, settingsOf(message), withoutConcurrently(statement)),
+        ),
       ),
   }))
   if (createsTableAs(message.tag)) {
