@@ -31,7 +31,7 @@ BEGIN
   DROP TABLE IF EXISTS follower.ddl_outbox, follower.follow, follower.secret, follower.identity CASCADE;
   DROP SEQUENCE IF EXISTS follower.ddl_counter;
   DROP ROUTINE IF EXISTS
-    follower.capture_ddl(), follower.stamp_ddl(), follower.emit_ddl(), follower.bereft_tables(),
+    follower.capture_ddl(), follower.stamp_ddl(), follower.emit_ddl(), follower.bereft_tables(), follower.salvaged_tables(),
     follower.is_noise(text, text, text, boolean, boolean, text[], integer),
     follower.role_attributes(name), follower.missing_values(oid, "char"), follower.ddl_commands(), follower.ddl_objects(),
     follower.dropped_objects(), follower.ddl_dropped(),

@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS follower.identity (
   previous "char" NOT NULL
 );
 COMMENT ON TABLE follower.identity IS
-  'Tables that follower gave REPLICA IDENTITY FULL, since their UPDATE and DELETE would fail without; previous: what pg_class.relreplident was.';
+  'Tables that follower gave REPLICA IDENTITY FULL, so that UPDATE and DELETE work; previous: what pg_class.relreplident was.';
 
 -- Event triggers insert here, row triggers turn the row into a message; no row ever stays.
 CREATE TABLE IF NOT EXISTS follower.ddl_outbox (
@@ -73,7 +73,8 @@ CREATE TABLE IF NOT EXISTS follower.ddl_outbox (
   role name,
   settings jsonb
 );
-COMMENT ON TABLE follower.ddl_outbox IS 'Way of DDL events to the row triggers that sign and emit them. Always empty: a row here means that the triggers were off.';
+COMMENT ON TABLE follower.ddl_outbox IS
+  'Way of DDL events to the row triggers that sign and emit them. Always empty: a row here means that the triggers were off.';
 
 CREATE SEQUENCE IF NOT EXISTS follower.ddl_counter;
 

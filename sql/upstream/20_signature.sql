@@ -32,9 +32,10 @@ END $$;
 -- be kept that a rolled back savepoint takes back, but any role may set them.
 CREATE OR REPLACE FUNCTION follower.mark(purpose text) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  meaning text := concat_ws(' ', purpose, pg_current_xact_id());
 BEGIN
-  RETURN (
-    SELECT follower.sign(convert_to(concat_ws(' ', purpose, pg_current_xact_id()), 'UTF8')));
+  RETURN coalesce(follower.sign(convert_to(meaning, 'UTF8')), meaning);
 END $$;
 
 -- Logical messages go out as they are, so they are UTF-8 whatever the database's encoding. SQL_ASCII may hold what is no UTF-8:

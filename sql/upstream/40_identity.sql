@@ -1,6 +1,6 @@
--- Upstream, 4 of 6: replica identity. Once a table is published for updates, PostgreSQL refuses UPDATE and DELETE of it unless its
--- rows can be told apart. So that nothing fails because of follower, tables that come, and tables that lose their key, are cared for
--- in the transaction that does it.
+-- Upstream, 4 of 6: replica identity. Once a table is published for updates, PostgreSQL refuses UPDATE and DELETE of it unless
+-- its rows can be told apart. So that nothing fails because of follower, tables that come, and tables that lose their key, are
+-- cared for in the transaction that does it.
 
 -- A statement of follower's own: the mark keeps its events out of the capture. No other role's code runs while it is set.
 CREATE OR REPLACE PROCEDURE follower.execute_own(statement text)
@@ -46,43 +46,42 @@ BEGIN
       AND n.nspname NOT IN ('follower', 'information_schema', 'pg_catalog', 'pg_toast');
 END $$;
 
--- Follows of a list of tables: what is new and matches joins the list, and so does a partition of what is in it (its membership must
--- be its own, since it can't be told from its parent once it is dropped). Mode insert-only: only what has an identity is in the main
--- list. Publications that the user made are left alone: their follows have neither patterns nor that mode.
+-- Follows of a list of tables: what is new and matches joins the list, and so does a partition of what is in it (its membership
+-- must be its own, since it can't be told from its parent once it is dropped). Mode insert-only: only what has an identity is in
+-- the main list. Publications that the user made are left alone: their follows have neither patterns nor that second one.
 CREATE OR REPLACE PROCEDURE follower.keep_publications(relations oid[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   kept record;
+  change record;
 BEGIN
   FOR kept IN
-    SELECT p.pubname, p.oid AS publication, f.tables, f.no_identity = 'insert-only' AND p.pubname = f.publications[1] AS needs_identity
+    SELECT p.pubname, p.oid AS publication, f.tables,
+      f.no_identity = 'insert-only' AND p.pubname = f.publications[1] AS needs_identity
     FROM follower.follow f JOIN pg_publication p ON p.pubname = ANY (f.publications)
-    WHERE NOT p.puballtables AND (cardinality(f.tables) > 0 OR f.no_identity = 'insert-only')
+    WHERE NOT p.puballtables
+      AND (cardinality(f.tables) > 0 OR f.no_identity = 'insert-only' AND f.publications[2] LIKE '%\_insert\_only')
     ORDER BY p.pubname
   LOOP
-    DECLARE
-      change record;
-    BEGIN
-      FOR change IN
-        SELECT t.relation, t.name, t.fit
-        FROM (
-          SELECT c.oid AS relation, format('%I.%I', n.nspname, c.relname) AS name,
-            NOT kept.needs_identity OR follower.has_identity(c.oid) AS fit,
-            cardinality(kept.tables) = 0
-              OR EXISTS (SELECT FROM follower.patterns(kept.tables) m
-                WHERE m.schema_name = n.nspname AND coalesce(m.table_name, c.relname) = c.relname)
-              OR follower.lists(kept.publication, follower.lineage(c.oid)) AS wanted,
-            EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = kept.publication AND r.prrelid = c.oid) AS listed,
-            follower.lists(kept.publication, ARRAY[c.oid]) AS published
-          FROM follower.publishable(relations) c JOIN pg_namespace n ON n.oid = c.relnamespace
-        ) t
-        WHERE t.listed AND NOT t.fit OR t.wanted AND t.fit AND NOT t.published
-        ORDER BY t.relation
-      LOOP
-        CALL follower.execute_own(format('ALTER PUBLICATION %I %s TABLE ONLY %s',
-          kept.pubname, CASE WHEN change.fit THEN 'ADD' ELSE 'DROP' END, change.name));
-      END LOOP;
-    END;
+    FOR change IN
+      SELECT t.relation, t.name, t.fit
+      FROM (
+        SELECT c.oid AS relation, format('%I.%I', n.nspname, c.relname) AS name,
+          NOT kept.needs_identity OR follower.has_identity(c.oid) AS fit,
+          cardinality(kept.tables) = 0
+            OR EXISTS (SELECT FROM follower.patterns(kept.tables) m
+              WHERE m.schema_name = n.nspname AND coalesce(m.table_name, c.relname) = c.relname)
+            OR follower.lists(kept.publication, follower.lineage(c.oid)) AS wanted,
+          EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = kept.publication AND r.prrelid = c.oid) AS listed,
+          follower.lists(kept.publication, ARRAY[c.oid]) AS published
+        FROM follower.publishable(relations) c JOIN pg_namespace n ON n.oid = c.relnamespace
+      ) t
+      WHERE t.listed AND NOT t.fit OR t.wanted AND t.fit AND NOT t.published
+      ORDER BY t.relation
+    LOOP
+      CALL follower.execute_own(format('ALTER PUBLICATION %I %s TABLE ONLY %s',
+        kept.pubname, CASE WHEN change.fit THEN 'ADD' ELSE 'DROP' END, change.name));
+    END LOOP;
   END LOOP;
 END $$;
 

@@ -57,29 +57,30 @@ CREATE OR REPLACE FUNCTION follower.ddl_objects() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN (
-  WITH command AS MATERIALIZED (
-    SELECT c.*, row_number() OVER () AS place FROM follower.ddl_commands() c WHERE c.kind = 'user'
-  ), object AS MATERIALIZED (
-    SELECT o.classid, o.objid, o.objsubid, o.type, a.object_names AS names, a.object_args AS args,
-      follower.object_state(o.type, a.object_names, a.object_args) AS state,
-      CASE WHEN o.relkind IN ('r', 'p') AND o.classid = 'pg_class'::regclass AND o.relation = o.objid
-        THEN follower.missing_values(o.objid, o.relkind) END AS missing,
-      CASE
-        WHEN o.relkind IN ('r', 'p') THEN follower.publications_of_table(o.relation)
-        WHEN o.type = 'extension' THEN follower.every_publication()
-        WHEN o.type = 'schema' THEN follower.publications_of_schema(a.object_names[1])
-        ELSE follower.publications_of_schema(coalesce(o.schema_name,
-          (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = o.relation))) END AS publications
-    FROM (SELECT DISTINCT ON (classid, objid, objsubid) * FROM command WHERE objid IS NOT NULL) o,
-      pg_identify_object_as_address(o.classid, o.objid, o.objsubid) a
-  )
-  SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('missing', o.missing)) || jsonb_build_object(
-    'tag', c.command_tag, 'type', c.type, 'schema', c.schema_name, 'identity', coalesce(c.identity, ''),
-    'names', coalesce(o.names, '{}'), 'args', coalesce(o.args, '{}'), 'oid', coalesce(c.objid, 0)::text,
-    'state', o.state,
-    -- GRANT, REVOKE and ALTER DEFAULT PRIVILEGES have no object.
-    'publications', coalesce(o.publications, follower.every_publication())) ORDER BY c.place), '[]')
-  FROM command c LEFT JOIN object o ON (o.classid, o.objid, o.objsubid) = (c.classid, c.objid, c.objsubid));
+    WITH command AS MATERIALIZED (
+      SELECT c.*, row_number() OVER () AS place FROM follower.ddl_commands() c WHERE c.kind = 'user'
+    ), object AS MATERIALIZED (
+      SELECT o.classid, o.objid, o.objsubid, o.type, a.object_names AS names, a.object_args AS args,
+        follower.object_state(o.type, a.object_names, a.object_args) AS state,
+        CASE WHEN o.relkind IN ('r', 'p') AND o.classid = 'pg_class'::regclass AND o.relation = o.objid
+          THEN follower.missing_values(o.objid, o.relkind) END AS missing,
+        CASE
+          WHEN o.relkind IN ('r', 'p') THEN follower.publications_of_table(o.relation)
+          WHEN o.type = 'extension' THEN follower.every_publication()
+          WHEN o.type = 'schema' THEN follower.publications_of_schema(a.object_names[1])
+          ELSE follower.publications_of_schema(coalesce(o.schema_name,
+            (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = o.relation)))
+          END AS publications
+      FROM (SELECT DISTINCT ON (classid, objid, objsubid) * FROM command WHERE objid IS NOT NULL) o,
+        pg_identify_object_as_address(o.classid, o.objid, o.objsubid) a
+    )
+    SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('missing', o.missing)) || jsonb_build_object(
+      'tag', c.command_tag, 'type', c.type, 'schema', c.schema_name, 'identity', coalesce(c.identity, ''),
+      'names', coalesce(o.names, '{}'), 'args', coalesce(o.args, '{}'), 'oid', coalesce(c.objid, 0)::text,
+      'state', o.state,
+      -- GRANT, REVOKE and ALTER DEFAULT PRIVILEGES have no object.
+      'publications', coalesce(o.publications, follower.every_publication())) ORDER BY c.place), '[]')
+    FROM command c LEFT JOIN object o ON (o.classid, o.objid, o.objsubid) = (c.classid, c.objid, c.objsubid));
 END $$;
 
 -- Rows of pg_event_trigger_dropped_objects() that count, with the schema and the table that each belongs to, by name.
@@ -110,7 +111,8 @@ BEGIN
     WITH dropped AS MATERIALIZED (
       SELECT * FROM follower.dropped_objects()
     ), unlisted AS MATERIALIZED (
-      SELECT d.object_type AS type, d.address_names[1] AS schema_name, d.address_names[2] AS table_name, d.address_args[1] AS publication
+      SELECT d.object_type AS type, d.address_names[1] AS schema_name, d.address_names[2] AS table_name,
+        d.address_args[1] AS publication
       FROM pg_event_trigger_dropped_objects() d
       WHERE d.object_type IN ('publication relation', 'publication namespace')
         AND d.address_args[1] = ANY (follower.every_publication())

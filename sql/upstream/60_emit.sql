@@ -1,11 +1,11 @@
 -- Upstream, 6 of 6: from event to message.
 --
--- event trigger (rights of whoever runs the DDL) → row in follower.ddl_outbox → trigger a_stamp (the same rights: writes down who that
--- is) → trigger b_emit (rights of follower's owner: signs, emits, stores nothing). The role in a message is therefore true, also inside
--- SECURITY DEFINER functions, and no role can have a message signed that names another one.
+-- event trigger (rights of whoever runs the DDL) → row in follower.ddl_outbox → trigger a_stamp (the same rights: writes down who
+-- that is) → trigger b_emit (rights of follower's owner: signs, emits, stores nothing). The role in a message is therefore true,
+-- also inside SECURITY DEFINER functions, and no role can have a message signed that names another one.
 --
--- follower.capture_ddl() and follower.stamp_ddl() run under any search_path and for a superuser's DDL as superuser: each name and each
--- operator in them must be qualified.
+-- follower.capture_ddl() and follower.stamp_ddl() run under any search_path and for a superuser's DDL as superuser: each name and
+-- each operator in them must be qualified.
 
 CREATE OR REPLACE FUNCTION follower.stamp_ddl() RETURNS trigger
 LANGUAGE plpgsql AS $$
@@ -55,19 +55,29 @@ BEGIN
   IF TG_RELID <> 'follower.ddl_outbox'::regclass OR frames IS NULL THEN
     RAISE insufficient_privilege USING MESSAGE = 'only the event triggers of follower insert into follower.ddl_outbox';
   END IF;
-  IF NEW.tag = 'REINDEX' OR NOT EXISTS (SELECT FROM follower.follow)
-    OR nullif(current_setting('follower.own', true), '') = follower.mark('own')
-  THEN
+  IF NEW.tag = 'REINDEX' OR NOT EXISTS (SELECT FROM follower.follow) THEN
     RETURN NULL;
+  ELSIF current_setting('follower.own', true) <> '' THEN
+    IF current_setting('follower.own') = follower.mark('own') THEN
+      RETURN NULL;
+    END IF;
   END IF;
 
-  -- The text of the statement itself, or, in a string of several, of all of them; behind an inner one comes the rest of the context.
+  -- The text of the statement itself, or, in a string of several, of all of them; an inner one has the rest of the context behind.
   statement := CASE WHEN frames[2] IS NULL THEN query ELSE regexp_replace(frames[2], '^SQL statement "', '') END;
   several := position(';' IN rtrim(statement, E' \t\r\n;')) > 0;
 
-  IF NEW.kind = 'end' THEN
+  IF NEW.kind <> 'broken' AND NOT EXISTS (SELECT FROM follower.secret) THEN
+    RAISE EXCEPTION 'follower.secret holds no key';
+  ELSIF NEW.kind = 'broken' THEN
+    relations := follower.salvaged_tables();
+  ELSIF NEW.kind = 'start' THEN
+    PERFORM FROM pg_event_trigger_ddl_commands(); -- fails outside of events
+  ELSIF NEW.kind = 'end' THEN
     SELECT array_agg(DISTINCT c.kind),
-      array_agg(DISTINCT c.relation) FILTER (WHERE c.relkind IN ('r', 'p') AND c.type <> 'index' AND c.kind <> 'temporary')
+      array_agg(DISTINCT c.relation) FILTER (
+        -- Other commands can neither make a table nor rob it of its key; they have weaker locks, which must stay so.
+        WHERE c.command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE') AND c.type LIKE 'table%')
     INTO kinds, relations
     FROM follower.ddl_commands() c;
     CALL follower.keep_publications(relations);
@@ -134,8 +144,7 @@ BEGIN
     OR kind = 'start' AND NOT several AND statement ~* '^(\s|--[^\n]*\n|/\*.*?\*/)*CREATE\s+((LOCAL|GLOBAL)\s+)?TEMP(ORARY)?\M';
 END $$;
 
--- Tables that a drop may have robbed of their identity. (ALTER TABLE lists its table at its end.) An index is dropped without a word
--- about its table.
+-- Tables that a drop may have robbed of their identity. An index is dropped without a word about its table.
 CREATE OR REPLACE FUNCTION follower.bereft_tables() RETURNS oid[]
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   SELECT ARRAY(
@@ -148,6 +157,18 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
     WHERE c.relreplident = 'i' AND c.relkind IN ('r', 'p') AND NOT follower.has_index(c.oid, 'i')
       AND EXISTS (SELECT FROM follower.dropped_objects() d WHERE d.type = 'index'))
 $$;
+
+-- Where the capture failed, the tables of the command need their identity all the same.
+CREATE OR REPLACE FUNCTION follower.salvaged_tables() RETURNS oid[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN ARRAY(
+    SELECT DISTINCT c.objid FROM pg_event_trigger_ddl_commands() c
+    WHERE c.classid = 'pg_class'::regclass AND c.object_type = 'table');
+EXCEPTION
+  WHEN event_trigger_protocol_violated THEN RAISE;
+  WHEN OTHERS THEN RETURN '{}';
+END $$;
 
 -- No statement may fail because of follower, so errors end here; but none may be lost without a word, so that the follower stops.
 CREATE OR REPLACE FUNCTION follower.capture_ddl() RETURNS event_trigger
@@ -181,8 +202,9 @@ BEGIN
   END IF;
 END $$;
 
-REVOKE ALL ON FUNCTION follower.stamp_ddl(), follower.emit_ddl(), follower.is_noise(text, text, text, boolean, boolean, text[], integer),
-  follower.bereft_tables(), follower.capture_ddl() FROM PUBLIC;
+REVOKE ALL ON FUNCTION follower.stamp_ddl(), follower.emit_ddl(),
+  follower.is_noise(text, text, text, boolean, boolean, text[], integer), follower.bereft_tables(),
+  follower.salvaged_tables(), follower.capture_ddl() FROM PUBLIC;
 
 -- Triggers of one kind fire in the order of their names: the stamp first.
 CREATE OR REPLACE TRIGGER a_stamp BEFORE INSERT ON follower.ddl_outbox FOR EACH ROW EXECUTE FUNCTION follower.stamp_ddl();
