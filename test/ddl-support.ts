@@ -344,6 +344,7 @@ export async function catalog(client: pg.Client): Promise<Record<string, unknown
 export function catalogDifferences(
   upstream: Record<string, unknown>,
   downstream: Record<string, unknown>,
+  sameMajor = true,
 ): string[] {
   const lines: string[] = []
   for (const object of new Set([...Object.keys(upstream), ...Object.keys(downstream)])) {
@@ -352,7 +353,7 @@ export function catalogDifferences(
     if (!here || !there) lines.push(`${object}: only ${here ? 'upstream' : 'downstream'}`)
     else
       for (const aspect of new Set([...Object.keys(here), ...Object.keys(there)]))
-        if (here[aspect] !== there[aspect])
+        if (here[aspect] !== there[aspect] && (sameMajor || !aspect.startsWith('~')))
           lines.push(`${object} ${aspect}: ${here[aspect]} | ${there[aspect]}`)
   }
   return lines
