@@ -198,9 +198,9 @@ describe('settings', () => {
     expect(failure({ ...ends, copy: 'all' })).toMatchObject({ code: 'FLW-013', exit: 2 })
   })
 
-  test('a wrong conninfo is a usage error without its password', () => {
+  test('a wrong conninfo is an error without its password', () => {
     const error = failure({ ...ends, upstream: 'postgres://app:hunter2hunter2@db1:port/shop' })
-    expect(error.exit).toBe(2)
+    expect(error.exit).toBe(3)
     expect(JSON.stringify(error)).not.toContain('hunter2hunter2')
   })
 })

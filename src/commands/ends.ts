@@ -6,6 +6,13 @@ export function repeated(value: string, before: readonly string[] | undefined): 
   return [...(before ?? []), value]
 }
 
+/** What Commander makes of the options of addEnds. */
+export interface EndOptions {
+  readonly name?: string
+  readonly upstream?: string
+  readonly downstream?: string
+}
+
 /** The options that every command about a follow has. */
 export function addEnds(command: Command): Command {
   return command
@@ -20,12 +27,17 @@ export function addEnds(command: Command): Command {
 }
 
 /** One warning for each conninfo whose password stood on the command line. */
-export function argvWarnings(options: Readonly<Record<string, unknown>>): string[] {
-  return ['upstream', 'downstream'].flatMap((end) => {
+export function argvWarnings(options: EndOptions): string[] {
+  return (['upstream', 'downstream'] as const).flatMap((end) => {
     const text = options[end]
-    if (typeof text !== 'string' || !carriesPassword(text)) return []
+    if (text === undefined || !carriesPassword(text)) return []
     return [
       `--${end} has a password on the command line, where shells keep it; use a passfile or FOLLOWER_${end.toUpperCase()}`,
     ]
   })
+}
+
+/** argvWarnings on stderr, for commands without a log. */
+export function warn(options: EndOptions): void {
+  for (const warning of argvWarnings(options)) process.stderr.write(`warning: ${warning}\n`)
 }

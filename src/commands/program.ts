@@ -37,7 +37,7 @@ function createProgram(outcome: Outcome): Command {
     .addHelpText('after', examples)
   addStart(program, outcome)
   addStatus(program, outcome)
-  addCleanup(program)
+  addCleanup(program, outcome)
   addVersion(program)
   return program
 }

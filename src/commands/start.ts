@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import { readStartSettings } from '../config/settings.ts'
 import { runDaemon } from '../daemon/daemon.ts'
-import { addEnds, argvWarnings, repeated } from './ends.ts'
+import { addEnds, argvWarnings, type EndOptions, repeated } from './ends.ts'
 import type { Outcome } from './outcome.ts'
 
 const examples = `
@@ -57,7 +57,7 @@ export function addStart(program: Command, outcome: Outcome): void {
     // Commander takes every --no-… for a switch that is on by default.
     command.addOption(flags.startsWith('--no-identity') ? option.default('refuse') : option)
   }
-  command.addHelpText('after', examples).action(async (given: Record<string, unknown>) => {
+  command.addHelpText('after', examples).action(async (given: EndOptions & Record<string, unknown>) => {
     const { follow, daemon } = readStartSettings(given, process.env)
     outcome.exit = await runDaemon(follow, daemon, argvWarnings(given))
   })
