@@ -132,6 +132,9 @@ export function checkValue(keyword: string, value: string, source: string): void
   })
 }
 
+/** Names that other programs have for them. */
+const synonyms: Readonly<Record<string, string>> = { database: 'dbname', username: 'user' }
+
 /** The known keyword that shares most pairs of letters; undefined where none shares half of them. */
 function nearest(text: string): string | undefined {
   const pairs = (word: string): string[] => {
@@ -143,6 +146,6 @@ function nearest(text: string): string | undefined {
     const own = pairs(word)
     return (2 * own.filter((pair) => wanted.has(pair)).length) / (own.length + wanted.size)
   }
-  const [best] = Object.keys(keywords).sort((a, b) => likeness(b) - likeness(a))
-  return best !== undefined && likeness(best) >= 0.5 ? best : undefined
+  const [best = ''] = Object.keys({ ...keywords, ...synonyms }).sort((a, b) => likeness(b) - likeness(a))
+  return likeness(best) >= 0.5 ? (synonyms[best] ?? best) : undefined
 }
