@@ -15,4 +15,5 @@ SELECT w.schema,
        END AS filled
   FROM unnest($1::text[], $2::text[]) AS w (schema, name)
   LEFT JOIN pg_namespace AS n ON n.nspname = w.schema
-  LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p');
+  LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p')
+ ORDER BY 1, 2;

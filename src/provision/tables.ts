@@ -25,9 +25,9 @@ export interface FilledTable extends TableName {
   readonly filled: boolean
 }
 
-/** `"schema"."table"`, quoted only where SQL wants it: for people. */
+/** `schema.table`, or `schema.*` of a pattern, quoted only where SQL wants it: for people. */
 export function displayTable(table: TableName): string {
-  return `${displayName(table.schema)}.${displayName(table.name)}`
+  return `${displayName(table.schema)}.${table.name === '*' ? '*' : displayName(table.name)}`
 }
 
 function displayName(name: string): string {
