@@ -175,8 +175,10 @@ function identityColumns(relation: Relation, target: TargetTable, columns: Mappe
 }
 
 function equals(each: Mapped, parameter: string): string {
-  // Types without an equality operator: compare the stored images.
-  if (!each.column.equality) return `ROW(${each.name}) OPERATOR(pg_catalog.*=) ROW(${parameter})`
+  // Types without an equality operator: compare the stored images. The casts keep the parser from comparing
+  // the two rows column by column.
+  if (!each.column.equality)
+    return `ROW(${each.name})::record OPERATOR(pg_catalog.*=) ROW(${parameter})::record`
   return each.column.notNull
     ? `${each.name} = ${parameter}`
     : `${each.name} IS NOT DISTINCT FROM ${parameter}`

@@ -1,0 +1,89 @@
+import { type Follower, runFollower } from './follower.ts'
+import { type Databases, databases, type Pair } from './servers.ts'
+import { query, script, statements, value } from './sql.ts'
+import { waitUntil } from './wait.ts'
+
+export interface Following extends Databases {
+  follower: Follower
+  /** Waits until everything committed upstream so far is applied; fails at once where the follower has ended. */
+  settle(): Promise<void>
+  /** Runs the script upstream (one simple query), then settles. */
+  run(text: string): Promise<void>
+  /** Rows of one query at both ends, as text. */
+  both(text: string): Promise<[upstream: string, downstream: string]>
+  /** Stops it with SIGTERM and returns its exit code. */
+  stop(): Promise<number | null>
+  /** Starts it again, with the same or other arguments. */
+  start(args?: readonly string[]): void
+  readonly args: readonly string[]
+}
+
+/** Two fresh databases, `before` run at both ends, and a follower between them. */
+export async function follow(
+  options: {
+    pair?: Pair
+    args?: readonly string[]
+    before?: readonly string[]
+    upstreamOnly?: readonly string[]
+    env?: Record<string, string>
+  } = {},
+): Promise<Following> {
+  const made = await databases(options.pair ?? '18')
+  const prepare = ['CREATE TABLE settled(n int PRIMARY KEY)', ...(options.before ?? [])]
+  await statements(made.upstream, [...prepare, ...(options.upstreamOnly ?? [])])
+  await statements(made.downstream, prepare)
+  // The servers are shared by all tests: slots need names of their own.
+  const base = ['start', '--upstream', made.upstream, '--downstream', made.downstream, '--name', made.name]
+  let marks = 0
+  const start = (args: readonly string[] = options.args ?? []): void => {
+    following.follower = runFollower([...base, ...args], { env: options.env ?? {} })
+  }
+  const following: Following = {
+    ...made,
+    args: base,
+    follower: undefined as unknown as Follower,
+    start,
+    async settle() {
+      const mark = ++marks
+      await script(made.upstream, `INSERT INTO settled VALUES (${mark})`)
+      await waitUntil(
+        async () => {
+          if (!following.follower.running) return 'ended'
+          return await value(made.downstream, `SELECT count(*) FROM settled WHERE n = ${mark}`).then(
+            (n) => n === '1',
+          )
+        },
+        { what: `transaction ${mark} downstream` },
+      ).then((result) => {
+        if (result === 'ended') throw new Error(`the follower has ended:\n${following.follower.output}`)
+      })
+    },
+    async run(text) {
+      await script(made.upstream, text)
+      await following.settle()
+    },
+    async both(text) {
+      const [up, down] = await Promise.all([query(made.upstream, text), query(made.downstream, text)])
+      return [JSON.stringify(up), JSON.stringify(down)]
+    },
+    async stop() {
+      following.follower.stop()
+      return (await following.follower.exit).code
+    },
+  }
+  start()
+  await waitUntil(
+    async () => {
+      if (!following.follower.running) return true
+      return (
+        (await value(
+          made.upstream,
+          `SELECT active FROM pg_replication_slots WHERE slot_name = '${made.name}'`,
+        )) === 't'
+      )
+    },
+    { what: 'the follower at its slot' },
+  )
+  if (!following.follower.running) throw new Error(`the follower has ended:\n${following.follower.output}`)
+  return following
+}
