@@ -55,7 +55,7 @@ BEGIN
   IF TG_RELID <> 'follower.ddl_outbox'::regclass OR frames IS NULL THEN
     RAISE insufficient_privilege USING MESSAGE = 'only the event triggers of follower insert into follower.ddl_outbox';
   END IF;
-  IF NEW.tag = 'REINDEX' OR NOT EXISTS (SELECT FROM follower.follow) THEN
+  IF NOT EXISTS (SELECT FROM follower.follow) THEN
     RETURN NULL;
   ELSIF current_setting('follower.own', true) <> '' THEN
     IF current_setting('follower.own') = follower.mark('own') THEN
@@ -84,7 +84,9 @@ BEGIN
     objects := CASE WHEN 'user' = ANY (kinds) THEN follower.ddl_objects() ELSE '[]' END;
   ELSIF NEW.kind = 'drop' THEN
     dropped := follower.ddl_dropped();
-    relations := follower.bereft_tables();
+    -- ALTER TABLE lists its table at its end.
+    relations := CASE WHEN NEW.tag = 'ALTER TABLE' THEN '{}' ELSE follower.bereft_tables() END;
+    CALL follower.keep_publications(relations);
     DELETE FROM follower.identity i USING pg_event_trigger_dropped_objects() d
     WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = i.relid;
   END IF;
@@ -177,11 +179,10 @@ DECLARE
   event_kind pg_catalog.text := 'end';
   failure pg_catalog.text;
 BEGIN
-  -- Only temporary objects can have changed.
-  IF pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'on' THEN
+  -- The only command with events that a read-only transaction may run; it changes nothing that a follower sees.
+  IF tg_tag OPERATOR(pg_catalog.=) 'REINDEX' THEN
     RETURN;
-  END IF;
-  IF tg_event OPERATOR(pg_catalog.=) 'sql_drop' THEN
+  ELSIF tg_event OPERATOR(pg_catalog.=) 'sql_drop' THEN
     event_kind := 'drop';
   ELSIF tg_event OPERATOR(pg_catalog.=) 'ddl_command_start' THEN
     event_kind := 'start';
@@ -194,12 +195,15 @@ BEGIN
   IF failure IS NOT NULL THEN
     RAISE WARNING 'follower could not capture %: %', tg_tag, failure
       USING HINT = 'Followers of this database stop here. See docs/errors.md.';
-    BEGIN
-      INSERT INTO follower.ddl_outbox (kind, tag, error) VALUES ('broken', tg_tag, failure);
-    EXCEPTION WHEN OTHERS THEN
-      RAISE WARNING 'follower could not even say so: %', SQLERRM;
-    END;
+    INSERT INTO follower.ddl_outbox (kind, tag, error) VALUES ('broken', tg_tag, failure);
   END IF;
+EXCEPTION WHEN OTHERS THEN
+  BEGIN
+    -- Nobody signs this, but whoever follows counts it.
+    PERFORM pg_catalog.pg_logical_emit_message(true, 'follower.ddl', 'FLW1 - - broken');
+  EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'follower could not even say so: %', SQLERRM;
+  END;
 END $$;
 
 REVOKE ALL ON FUNCTION follower.stamp_ddl(), follower.emit_ddl(),
