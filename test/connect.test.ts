@@ -327,7 +327,7 @@ describe.skipIf(!available('18'))('poolers', () => {
     url.port = String(pooler.port)
     const error = await failure(`${url.href}?sslmode=disable`)
     expect(error).toMatchObject({ code: 'FLW-412', exit: 4, transient: false })
-    expect(error.detail).toMatch(/answers two sessions at once/)
+    expect(error.message).toMatch(/answers two sessions at once/)
     expect(await failure(`${url.href}?sslmode=disable`, { end: 'downstream' })).toMatchObject({
       code: 'FLW-512',
     })
@@ -559,5 +559,6 @@ describe('classes of errors', () => {
     expect(isTransient(new Error('x'))).toBe(false)
     expect(isTransient(undefined)).toBe(false)
     expect(isTransient(system('ERR_INVALID_ARG_TYPE'))).toBe(false)
+    expect(isTransient(system('ENOENT'))).toBe(false)
   })
 })

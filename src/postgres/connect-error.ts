@@ -58,7 +58,7 @@ function messageOf(error: unknown): string {
 }
 
 function explain(error: unknown, options: ConnectOptions, encrypted: boolean): Explanation {
-  if (error instanceof PoolerFound) return explainPooler(options, error.message)
+  if (error instanceof PoolerFound) return explainPooler(options)
   if (error instanceof NoPassword) return explainNoPassword(options)
   if (error instanceof ConnectTimeout)
     return {
@@ -133,14 +133,15 @@ function explainHba(error: unknown, options: ConnectOptions, encrypted: boolean)
   }
 }
 
-function explainPooler(options: ConnectOptions, proof?: string): Explanation {
+function explainPooler(options: ConnectOptions): Explanation {
+  const direct = `give --${options.end} the server’s own host and port (often 5432 where the pooler has 6432 or 6543)`
   return {
     number: '12',
-    detail: `${proof === undefined ? '' : `${proof}\n`}a pooler stands in between; follower’s settings and locks need a session of their own`,
-    fix: [
-      `give --${options.end} the server’s own host and port (often 5432 where the pooler has 6432 or 6543)`,
-      'or let the pooler keep one backend per client: pool_mode = session',
-    ],
+    detail: 'a pooler stands in between; follower’s settings and locks need a backend of their own',
+    // A pooler that knows no replication does not learn it by its mode.
+    fix: options.replication
+      ? [direct]
+      : [direct, 'or let the pooler keep one backend per client: pool_mode = session'],
   }
 }
 

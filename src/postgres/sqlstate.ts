@@ -14,7 +14,7 @@ const transientStates = new Set([
   '57P05', // idle_session_timeout
 ])
 
-/** What the operating system reports of a network that may come back. ENOENT: a Unix socket of a stopped server. */
+/** What the operating system reports of a network that may come back. */
 const transientErrnos = new Set([
   'EADDRNOTAVAIL',
   'EAI_AGAIN',
@@ -26,7 +26,6 @@ const transientErrnos = new Set([
   'ENETDOWN',
   'ENETRESET',
   'ENETUNREACH',
-  'ENOENT',
   'ENOTFOUND',
   'EPIPE',
   'ETIMEDOUT',
@@ -62,6 +61,12 @@ export function isTransient(error: unknown): boolean {
       transientStates.has(state) || state.startsWith('53') || (state.startsWith('08') && state !== '08P01')
     )
   const errno = socketErrno(error)
-  if (errno !== undefined) return transientErrnos.has(errno)
+  if (errno !== undefined) return transientErrnos.has(errno) || isMissingSocket(error)
   return error instanceof Error && lostConnection.test(error.message)
+}
+
+/** The Unix socket of a server that is stopped; a file that is missing elsewhere stays missing. */
+function isMissingSocket(error: unknown): boolean {
+  const { code, syscall } = error as NodeJS.ErrnoException
+  return code === 'ENOENT' && syscall === 'connect'
 }
