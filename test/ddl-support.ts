@@ -95,10 +95,12 @@ export class Upstream {
   /** What was committed since the last time. */
   async changes(): Promise<UpstreamTransaction[]> {
     const { rows } = await this.client.query(
-      `SELECT data FROM pg_logical_slot_get_binary_changes('${this.name}', NULL, NULL,
+      `SELECT lsn - '0/0' AS place, data FROM pg_logical_slot_get_binary_changes('${this.name}', NULL, NULL,
         'proto_version', '1', 'publication_names', 'pub', 'messages', 'true')`,
     )
-    return decode(rows.map((row) => Buffer.from(row.data.slice(2), 'hex')))
+    return decode(
+      rows.map((row) => ({ place: BigInt(row.place), message: Buffer.from(row.data.slice(2), 'hex') })),
+    )
   }
 
   async drop(): Promise<void> {
@@ -114,22 +116,27 @@ export interface UpstreamTransaction {
 }
 
 /** As much of pgoutput as these tests need: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html */
-function decode(messages: Buffer[]): UpstreamTransaction[] {
+function decode(messages: { place: bigint; message: Buffer }[]): UpstreamTransaction[] {
   const transactions: UpstreamTransaction[] = []
+  const places = new Map<Change, bigint>()
   const relations = new Map<number, string>()
   const text = (buffer: Buffer, at: number): [string, number] => {
     const end = buffer.indexOf(0, at)
     return [buffer.toString('utf8', at, end), end + 1]
   }
-  for (const message of messages) {
+  for (const { place, message } of messages) {
     const changes = transactions.at(-1)?.changes
+    const add = (change: Change): void => {
+      places.set(change, place)
+      changes!.push(change)
+    }
     switch (String.fromCharCode(message[0]!)) {
       case 'B':
         transactions.push({ xid: message.readUInt32BE(17), changes: [] })
         break
       case 'M': {
         const [prefix, at] = text(message, 10)
-        if (prefix === 'follower.ddl') changes!.push({ ddl: message.subarray(at + 4) })
+        if (prefix === 'follower.ddl') add({ ddl: message.subarray(at + 4) })
         break
       }
       case 'R': {
@@ -160,15 +167,22 @@ function decode(messages: Buffer[]): UpstreamTransaction[] {
           }
           at++
         }
-        changes!.push({ insert: relations.get(message.readUInt32BE(1))!, values })
+        add({ insert: relations.get(message.readUInt32BE(1))!, values })
         break
       }
       case 'C':
         break
       default:
-        changes!.push({ other: String.fromCharCode(message[0]!) })
+        add({ other: String.fromCharCode(message[0]!) })
     }
   }
+  // A message's place is the end of its record, a row's the start. Where the two are in different subtransactions and equal,
+  // the server orders them as it likes.
+  for (const { changes } of transactions)
+    changes.sort((a, b) => {
+      const [here, there] = [places.get(a)!, places.get(b)!]
+      return here < there ? -1 : here > there ? 1 : Number('ddl' in b) - Number('ddl' in a)
+    })
   return transactions
 }
 
@@ -221,12 +235,24 @@ export class Downstream {
     })
     const due = new Map(hoistCreateTableAs(messages).map(({ index, message }) => [index, message]))
     const replayed: Replayed[] = []
+    if (process.env.DDL_DEBUG)
+      console.log(
+        JSON.stringify(
+          transaction.changes.map((c) => ('ddl' in c ? `ddl ${c.ddl.subarray(80, 200)}` : c)),
+          null,
+          1,
+        ),
+        [...due.keys()],
+      )
     await this.client.query('BEGIN')
     try {
       for (const [index, change] of transaction.changes.entries()) {
         const message = due.get(index)
-        if (message) replayed.push({ message, outcome: await replayDdl(message, state, context) })
-        else if ('insert' in change && !change.insert.startsWith('"follower".')) {
+        if (message) {
+          replayed.push({ message, outcome: await replayDdl(message, state, context) })
+          if (process.env.DDL_DEBUG)
+            console.log(message.kind, message.tag, JSON.stringify(replayed.at(-1)?.outcome))
+        } else if ('insert' in change && !change.insert.startsWith('"follower".')) {
           const values = change.values.map((value) => (value === null ? 'NULL' : quoteLiteral(value)))
           await this.client.query(`INSERT INTO ${change.insert} VALUES (${values.join(', ')})`)
         }

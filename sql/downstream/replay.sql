@@ -29,7 +29,6 @@ BEGIN
     WHEN insufficient_privilege THEN
       RAISE EXCEPTION 'role % may not act for role %: %', current_user, author, SQLERRM USING ERRCODE = 'FLW24';
   END;
-  PERFORM set_config('lock_timeout', '3s', true);
 
   EXECUTE format('SELECT pg_temp.%I($1, $2)', wall) USING follower.known_settings(settings), statement;
 

@@ -1,3 +1,4 @@
+import type pg from 'pg'
 import { Pipeline } from '../postgres/pipeline.ts'
 import type { DdlContext } from './context.ts'
 import { parseStatements } from './statement.ts'
@@ -15,13 +16,23 @@ export async function executeAs(
 ): Promise<void> {
   const { client } = context
   if (parseStatements(statement)?.length !== 1) throw new TypeError('not one statement')
-  const parse = new Pipeline(client)
-  parse.open()
-  parse.writer.parse('', statement, [])
-  const { error } = await parse.sync()
-  if (error) throw error
+  await refuseSeveral(client, statement)
   await client.query('SELECT follower.replay($1, $2::jsonb, $3)', [role, JSON.stringify(settings), statement])
   await cleanSession(context)
+}
+
+/**
+ * Parse refuses several statements before it looks at names. What it says of names counts for nothing: it ran under
+ * another search_path. https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
+ */
+async function refuseSeveral(client: pg.Client, statement: string): Promise<void> {
+  const pipeline = new Pipeline(client)
+  pipeline.open()
+  pipeline.statement('SAVEPOINT follower_parse')
+  pipeline.writer.parse('', statement, [])
+  const { error } = await pipeline.sync()
+  await client.query('ROLLBACK TO SAVEPOINT follower_parse; RELEASE SAVEPOINT follower_parse')
+  if (error?.code === '42601') throw error
 }
 
 /**
@@ -36,7 +47,8 @@ export async function cleanSession(context: DdlContext): Promise<void> {
 /** Runs `work` in a savepoint that is rolled back where it throws or says false. */
 export async function attempt(context: DdlContext, work: () => Promise<boolean>): Promise<boolean> {
   const { client } = context
-  await client.query('SAVEPOINT follower_ddl')
+  // Waiting for a lock makes every reader behind us wait; whoever called tries again. The pins take it back.
+  await client.query("SAVEPOINT follower_ddl; SET LOCAL lock_timeout = '3s'")
   const undo = async (): Promise<void> => {
     await client.query('ROLLBACK TO SAVEPOINT follower_ddl; RELEASE SAVEPOINT follower_ddl')
     await cleanSession(context)
