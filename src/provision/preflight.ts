@@ -1,15 +1,6 @@
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import type { Logger } from '../telemetry/log.ts'
-import {
-  checkDistinct,
-  checkDownstream,
-  checkIdentities,
-  checkPatterns,
-  checkUncopied,
-  checkUpstream,
-  oneError,
-} from './checks.ts'
 import type { Ends } from './ends.ts'
 import {
   type DownstreamFacts,
@@ -19,9 +10,12 @@ import {
   unknownPatterns,
   upstreamFacts,
 } from './facts.ts'
+import { oneError } from './findings.ts'
 import { type Progress, readProgress } from './progress.ts'
 import { checkPublications, type Publication, publicationNames, readPublications } from './publication.ts'
+import { checkDistinct, checkDownstream, checkUpstream } from './server-checks.ts'
 import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
+import { checkIdentities, checkPatterns, checkUncopied } from './table-checks.ts'
 import { displayTable, type FollowedTable, followedTables, uncopiedTables } from './tables.ts'
 
 /** What was seen before anything was created; what is created afterwards builds on it. */
@@ -29,6 +23,8 @@ export interface Preflight {
   readonly upstream: UpstreamFacts
   readonly downstream: DownstreamFacts
   readonly tables: readonly FollowedTable[]
+  /** Tables that hold rows downstream, on a first start. */
+  readonly settled: ReadonlySet<string>
   readonly publications: readonly Publication[]
   readonly progress: Progress | undefined
   readonly slot: Slot | undefined
@@ -67,8 +63,12 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     ...patterns,
     ...checkIdentities(settings, tables, upstream.superuser),
   ]
-  if (settings.copy === undefined && progress?.lsn === undefined)
-    found.push(...checkUncopied(await uncopiedTables(ends.upstream, ends.downstream, tables)))
+  let settled: ReadonlySet<string> = new Set()
+  if (settings.copy === undefined && progress?.lsn === undefined) {
+    const uncopied = await uncopiedTables(ends.upstream, ends.downstream, tables)
+    found.push(...checkUncopied(uncopied))
+    settled = uncopied.settled
+  }
   throwFirst(found)
 
   warn(upstream, tables, slot === undefined, log)
@@ -76,6 +76,7 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     upstream,
     downstream,
     tables,
+    settled,
     publications,
     progress,
     slot,

@@ -2,9 +2,9 @@ import { failpoint } from '../failpoints.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { checkIdentities, checkUncopied, oneError } from './checks.ts'
 import { createSlot, slotPosition } from './create-slot.ts'
 import type { Ends } from './ends.ts'
+import { oneError } from './findings.ts'
 import { installObjects, lockSchema } from './objects.ts'
 import { type Preflight, preflight } from './preflight.ts'
 import { recordIntent, recordStart } from './progress.ts'
@@ -19,7 +19,8 @@ import {
   sameScope,
 } from './registry.ts'
 import { decideSlot } from './slot.ts'
-import { followedTables, lacksIdentity, uncopiedTables } from './tables.ts'
+import { checkIdentities, checkUncopied } from './table-checks.ts'
+import { displayTable, followedTables, lacksIdentity, uncopiedTables } from './tables.ts'
 
 export type { Ends } from './ends.ts'
 
@@ -137,8 +138,9 @@ async function prepareSlot(
 async function recheck(settings: FollowSettings, ends: Ends, seen: Preflight): Promise<void> {
   const tables = await followedTables(ends.upstream, settings)
   const found = checkIdentities(settings, tables, seen.upstream.superuser)
+  const unsettled = tables.filter((table) => !seen.settled.has(displayTable(table)))
   if (settings.copy === undefined)
-    found.push(...checkUncopied(await uncopiedTables(ends.upstream, ends.downstream, tables)))
+    found.push(...checkUncopied(await uncopiedTables(ends.upstream, ends.downstream, unsettled)))
   const error = oneError(found)
   if (!error) return
   await ask(ends.upstream, 'upstream', 'SELECT pg_drop_replication_slot($1)', [settings.slot])

@@ -104,6 +104,8 @@ export async function filledTables(
 export interface Uncopied {
   readonly missing: readonly TableName[]
   readonly empty: readonly TableName[]
+  /** Not to be looked at again: hold rows downstream, as displayTable names them. */
+  readonly settled: ReadonlySet<string>
 }
 
 /** Compares both ends: the upstream is only asked for tables that are empty downstream. */
@@ -120,5 +122,9 @@ export async function uncopiedTables(
   const missing = below.filter((table) => !table.present)
   const candidates = below.filter((table) => table.present && !table.filled)
   const above = await filledTables(upstream, 'upstream', candidates)
-  return { missing, empty: above.filter((table) => table.filled) }
+  return {
+    missing,
+    empty: above.filter((table) => table.filled),
+    settled: new Set(below.filter((table) => table.filled).map(displayTable)),
+  }
 }

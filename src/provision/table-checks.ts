@@ -1,0 +1,86 @@
+import type { FollowerError } from '../errors.ts'
+import type { FollowSettings } from '../model/follow.ts'
+import { type Finding, finding } from './findings.ts'
+import { displayTable, type FollowedTable, lacksIdentity, type TableName, type Uncopied } from './tables.ts'
+
+/** Pure: patterns that name nothing. */
+export function checkPatterns(unknown: readonly TableName[]): FollowerError[] {
+  if (unknown.length === 0) return []
+  return [
+    finding({
+      code: 'FLW-118',
+      message: `there is no such table upstream: ${list(unknown, 5).join(', ')}`,
+      fix: ['correct --tables: schema.table, or schema.* for all tables of a schema'],
+    }),
+  ]
+}
+
+/** Pure: tables whose UPDATE and DELETE would begin to fail upstream. */
+export function checkIdentities(
+  settings: FollowSettings,
+  tables: readonly FollowedTable[],
+  superuser: boolean,
+): FollowerError[] {
+  const lacking = tables.filter(lacksIdentity)
+  if (lacking.length === 0) return []
+  // The capture objects give and take back FULL, and only a superuser has them made.
+  if (settings.noIdentity === 'full' && superuser) return []
+  // A publication that the user made isn't ours to change.
+  if (settings.noIdentity === 'insert-only' && settings.publications.length === 0) return []
+  const [first] = lacking
+  return [
+    finding({
+      code: 'FLW-131',
+      message: `${count(lacking.length, 'table has', 'tables have')} no usable replica identity: UPDATE and DELETE there would fail upstream`,
+      detail: lacking
+        .slice(0, listed)
+        .map((table) => `${displayTable(table)}: ${table.identity}`)
+        .concat(lacking.length > listed ? [`and ${lacking.length - listed} more`] : [])
+        .join('\n'),
+      fix: [
+        `ALTER TABLE ${displayTable(first!)} ADD PRIMARY KEY (…);   -- upstream, for each of them`,
+        `or ALTER TABLE ${displayTable(first!)} REPLICA IDENTITY USING INDEX …;   -- a unique index over NOT NULL columns`,
+        'or let follower use whole rows (more WAL, slower):  follower start --no-identity full …',
+        'or follow only their inserts:  follower start --no-identity insert-only …',
+      ],
+    }),
+  ]
+}
+
+/** Pure: what is there upstream and would never arrive, since nothing is copied. */
+export function checkUncopied(uncopied: Uncopied): FollowerError[] {
+  const found: Finding[] = []
+  if (uncopied.missing.length > 0)
+    found.push({
+      code: 'FLW-119',
+      message: `${count(uncopied.missing.length, 'table is', 'tables are')} missing downstream`,
+      detail: list(uncopied.missing, listed).join('\n'),
+      effect: 'nothing was changed; follower brings what changes from now on, not what is there',
+      fix: ['pg_dump --schema-only <upstream> | psql <downstream>', 'follower start …'],
+    })
+  if (uncopied.empty.length > 0)
+    found.push({
+      code: 'FLW-120',
+      message: `${count(uncopied.empty.length, 'table holds', 'tables hold')} rows upstream and none downstream`,
+      detail: list(uncopied.empty, listed).join('\n'),
+      effect: 'nothing was changed; follower brings what changes from now on, not the rows that are there',
+      fix: [
+        'pg_dump --data-only <upstream> | psql <downstream>   # while nothing writes upstream',
+        'follower start …',
+        'or, if those rows shall stay away:  follower start --copy none …',
+      ],
+    })
+  return found.map(finding)
+}
+
+/** Names in one message at most. */
+const listed = 20
+
+function list(tables: readonly TableName[], most: number): string[] {
+  const names = tables.slice(0, most).map(displayTable)
+  return tables.length > most ? [...names, `and ${tables.length - most} more`] : names
+}
+
+function count(n: number, one: string, many: string): string {
+  return n === 1 ? `1 ${one}` : `${n} ${many}`
+}
