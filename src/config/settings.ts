@@ -116,11 +116,24 @@ function readBoth(
   parsed: { name: string; upstream: string; downstream: string },
   env: Environment,
 ): FollowEnds {
-  return {
-    name: parsed.name,
-    upstream: parseConninfo(parsed.upstream, env),
-    downstream: parseConninfo(parsed.downstream, env),
+  const end = (which: 'upstream' | 'downstream'): Conninfo => {
+    try {
+      return parseConninfo(parsed[which], env)
+    } catch (error) {
+      if (!(error instanceof FollowerError)) throw error
+      const { code, exit, detail, effect, fix } = error
+      // Both ends take the same texts: say which one is meant.
+      throw new FollowerError(`--${which}: ${error.message}`, {
+        code,
+        exit,
+        ...(detail === undefined ? {} : { detail }),
+        ...(effect === undefined ? {} : { effect }),
+        fix,
+        cause: error,
+      })
+    }
   }
+  return { name: parsed.name, upstream: end('upstream'), downstream: end('downstream') }
 }
 
 /** Fills in what no flag gave, and insists on the two ends. */
@@ -159,6 +172,9 @@ function parseCopy(text: string): 'none' {
     exit: ExitCode.usage,
     detail: 'follower does not copy existing rows; it follows from the moment its slot is created',
     effect: 'nothing was started',
-    fix: ['start with an empty upstream, or bring the rows yourself and say --copy none'],
+    fix: [
+      'pg_dump --schema-only <upstream> | psql <downstream>   # where there are no rows yet, or',
+      'load the rows while nothing writes upstream;  follower start --copy none …',
+    ],
   })
 }
