@@ -21,7 +21,9 @@ describe('metrics', () => {
   test('docs/metrics.md lists each metric with its type and labels, and no other', () => {
     const { registry } = createMetrics()
     const listed = [
-      ...readFileSync('docs/metrics.md', 'utf8').matchAll(/^\| `(follower_\w+)(?:\{(.*?)\})?` \| (\w+) \|/gm),
+      ...readFileSync('docs/metrics.md', 'utf8').matchAll(
+        /^\| `(follower_\w+)(?:\{(.*?)\})?` *\| (\w+) *\|/gm,
+      ),
     ]
     const documented = listed.map(([, name, labels = '', type]) => `${type} ${name}{${labels}}`)
     const made = registry.getMetricsAsArray().flatMap((metric) => {
