@@ -42,13 +42,25 @@ async function refuseSeveral(client: pg.Client, statement: string): Promise<void
 export async function cleanSession(context: DdlContext): Promise<void> {
   await context.client.query('CLOSE ALL; DEALLOCATE ALL')
   await context.pins()
+  await limitLocks(context)
+}
+
+/**
+ * Who waits for a strong lock makes every reader behind it wait: not longer than this, then whoever called tries again.
+ * Reading a state locks, too. `freeLocks` takes it back for the rows of the transaction.
+ */
+export async function limitLocks({ client }: DdlContext): Promise<void> {
+  await client.query("SET LOCAL lock_timeout = '3s'")
+}
+
+export async function freeLocks({ client }: DdlContext): Promise<void> {
+  await client.query('SET LOCAL lock_timeout = 0')
 }
 
 /** Runs `work` in a savepoint that is rolled back where it throws or says false. */
 export async function attempt(context: DdlContext, work: () => Promise<boolean>): Promise<boolean> {
   const { client } = context
-  // Waiting for a lock makes every reader behind us wait; whoever called tries again. The pins take it back.
-  await client.query("SAVEPOINT follower_ddl; SET LOCAL lock_timeout = '3s'")
+  await client.query('SAVEPOINT follower_ddl')
   const undo = async (): Promise<void> => {
     await client.query('ROLLBACK TO SAVEPOINT follower_ddl; RELEASE SAVEPOINT follower_ddl')
     await cleanSession(context)

@@ -10,7 +10,7 @@ import { tableFromState, withoutData } from './create-table-as.ts'
 import { replayDetach } from './detach.ts'
 import { synthesizeDrops } from './drop.ts'
 import { ddlError, excerpt } from './errors.ts'
-import { attempt, executeAs } from './execute.ts'
+import { attempt, executeAs, freeLocks, limitLocks } from './execute.ts'
 import { replayFilling } from './rewrite.ts'
 import { loadParser, withoutConcurrently } from './statement.ts'
 import { createsTableAs, type DdlTransactionState } from './transaction.ts'
@@ -42,7 +42,9 @@ export async function replayDdl(
   state: DdlTransactionState,
   context: DdlContext,
 ): Promise<DdlOutcome> {
+  await limitLocks(context)
   const outcome = await replay(message, state, context)
+  await freeLocks(context)
   const { result, reason, statement } = outcome
   context.log[result === 'rejected' ? 'warn' : result === 'skipped' ? 'debug' : 'info'](
     {
