@@ -1,7 +1,7 @@
 -- Upstream, 6 of 6: from event to message.
 --
--- event trigger (rights of whoever runs the DDL) → row in follower.ddl_outbox → trigger a_stamp (the same rights: writes down who
--- that is) → trigger b_emit (rights of follower's owner: signs, emits, stores nothing). The role in a message is therefore true,
+-- event trigger (rights of whoever runs the DDL) -> row in follower.ddl_outbox -> trigger a_stamp (the same rights: writes down who
+-- that is) -> trigger b_emit (rights of follower's owner: signs, emits, stores nothing). The role in a message is therefore true,
 -- also inside SECURITY DEFINER functions, and no role can have a message signed that names another one.
 --
 -- follower.capture_ddl() and follower.stamp_ddl() run under any search_path and for a superuser's DDL as superuser: each name and
@@ -20,7 +20,8 @@ BEGIN
   RETURN NEW;
 END $$;
 
--- The settings are fixed because catalog texts are printed with them, and the labels of the context translated.
+-- The settings are fixed because catalog texts are printed with them, the labels of the context translated, and the patterns in these
+-- functions read.
 CREATE OR REPLACE FUNCTION follower.emit_ddl() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -30,10 +31,12 @@ SET TimeZone = 'UTC'
 SET bytea_output = 'hex'
 SET extra_float_digits = 1
 SET lc_messages = 'C'
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
 AS $$
 DECLARE
   own constant text := '^[^\n]*\nSQL statement "INSERT INTO follower\.ddl_outbox [^"\n]*"\n'
-    || '(PL/pgSQL function (?:follower\.)?capture_ddl\(\) line \d+ at SQL statement)(?:\n(.*))?$';
+    || '(PL/pgSQL function (?:"?follower"?\.)?"?capture_ddl"?\(\) line \d+ at SQL statement)(?:\n(.*))?$';
   -- Their text may hold passwords, and none of them is for the follower.
   ignored constant text := '^(CREATE|ALTER|DROP) (PUBLICATION|SUBSCRIPTION|EVENT TRIGGER|SERVER|USER MAPPING)$';
   stack text;
@@ -120,6 +123,9 @@ BEGIN
   PERFORM pg_logical_emit_message(true, 'follower.ddl',
     -- Without a key the follower can only count a message that nobody signed: better than silence.
     convert_to(concat('FLW1 ', coalesce(follower.sign(payload), '- ' || repeat('0', 64)), ' '), 'UTF8') || payload);
+  -- A message has the LSN of its record's end, a row that of its record's start, and decoding merges subtransactions
+  -- by LSN: with nothing in between, a row of the next savepoint could overtake the message.
+  PERFORM pg_logical_emit_message(true, 'follower.pad', '');
   CALL follower.keep_identity(relations);
   RETURN NULL;
 END $$;
