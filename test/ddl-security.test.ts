@@ -6,6 +6,9 @@ import { type Cluster, startCluster } from '../src/demo/cluster.ts'
 import type { DdlMessage, DdlObject } from '../src/model/ddl-message.ts'
 import { catchUp, Downstream, follow, message, open, Upstream } from './ddl-support.ts'
 
+// Before 18, deferred triggers ran with the rights of whoever committed.
+const older = process.env.DDL_DOWNSTREAM_BIN ? { binDir: process.env.DDL_DOWNSTREAM_BIN } : {}
+
 let first: Cluster
 let second: Cluster
 let up: Upstream
@@ -21,7 +24,7 @@ const plain = {
 }
 
 beforeAll(async () => {
-  ;[first, second] = await Promise.all([startCluster(), startCluster()])
+  ;[first, second] = await Promise.all([startCluster(), startCluster(older)])
   up = await Upstream.create(first)
   down = await Downstream.create(second)
   for (const end of [up, down]) await end.client.query('CREATE ROLE mallory LOGIN; CREATE ROLE alice LOGIN')
@@ -248,9 +251,13 @@ describe('messages that claim too much', () => {
 
   it('GRANT without an object', async () => {
     const objects = [await object('x', { type: 'TABLE', names: [], schema: null, identity: '', state: null })]
-    expect((await replay({ tag: 'GRANT', objects }, 'grant all on secret to mallory')).result).toBe('rejected')
+    expect((await replay({ tag: 'GRANT', objects }, 'grant all on secret to mallory')).result).toBe(
+      'rejected',
+    )
     await unharmed()
-    expect((await replay({ tag: 'GRANT', objects }, 'grant postgres to mallory')).result).toBe('rejected')
+    await expect(replay({ tag: 'GRANT', objects }, 'grant postgres to mallory')).rejects.toMatchObject({
+      code: 'FLW-321',
+    })
     expect((await replay({ tag: 'GRANT', objects }, 'grant all on nothing to mallory')).result).toBe(
       'skipped',
     )
