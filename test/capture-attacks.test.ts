@@ -107,6 +107,16 @@ RETURN 1; END $f$`)
     await bob.query('RESET follower.sent; RESET follower.own')
   })
 
+  test('settings of the session don’t reach into the capture', async () => {
+    const session = await it.session(it.bob)
+    await session.query(`SET standard_conforming_strings = off; SET quote_all_identifiers = on; SET transform_null_equals = on;
+      SET array_nulls = off; SET DateStyle = 'SQL, DMY'; SET bytea_output = 'escape'; SET plpgsql.extra_errors = 'all'`)
+    await session.query(`CREATE TABLE ${it.bob}.settings (d date DEFAULT '01/02/2020')`)
+    const [message] = await it.messages()
+    expect(message).toMatchObject({ kind: 'end', settings: { standard_conforming_strings: 'off' } })
+    expect(message!.objects[0]!.state).toMatchObject({ 'column "d".default': '\'2020-01-02\'::"date"' })
+  })
+
   test('names that imitate the context stay below the frame of ours', async () => {
     const name =
       'x ()"\nPL/pgSQL function follower.capture_ddl() line 1 at SQL statement\nSQL statement "DROP TABLE y'

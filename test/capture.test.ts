@@ -1,10 +1,16 @@
+import { execFile } from 'node:child_process'
 import { createHmac } from 'node:crypto'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type pg from 'pg'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { debianBinDir } from '../src/demo/binaries.ts'
 import { sql } from '../src/postgres/sql.ts'
 import { type Captured, captured, install, readKeys } from './support/capture.ts'
 import { available } from './support/servers.ts'
 import { query, value } from './support/sql.ts'
+
+const run = promisify(execFile)
 
 describe.each(['18', '15'] as const)('capture on PostgreSQL %s', (major) => {
   if (!available(major)) return test.skip('no server')
@@ -281,6 +287,53 @@ describe.each(['18', '15'] as const)('capture on PostgreSQL %s', (major) => {
       s: 'a,"b',
     })
     expect(message!.settings).toMatchObject({ TimeZone: 'Asia/Tokyo', DateStyle: 'German, DMY' })
+  })
+
+  test('PREPARE TRANSACTION', async () => {
+    await db.query(`BEGIN; CREATE TABLE prepared (i int); PREPARE TRANSACTION '${it.name}'`)
+    expect(await it.messages()).toEqual([])
+    await db.query(`COMMIT PREPARED '${it.name}'`)
+    expect(await it.messages()).toMatchObject([{ query: expect.stringContaining('CREATE TABLE prepared') }])
+  })
+
+  test('text in any encoding goes out as UTF-8', async () => {
+    for (const encoding of ['LATIN1', 'SQL_ASCII']) {
+      const name = `${it.name}_${encoding.toLowerCase()}`
+      await query(
+        it.conninfo,
+        `CREATE DATABASE ${name} TEMPLATE template0 ENCODING '${encoding}' LC_COLLATE 'C' LC_CTYPE 'C'`,
+      )
+      const other = new URL(`/${name}`, it.conninfo).href
+      try {
+        await install(other)
+        const utf8 = await value(
+          other,
+          "SELECT follower.utf8(convert_from('\\xe4', getdatabaseencoding())) || follower.utf8('a')",
+        )
+        expect(utf8).toBe('\\xc3a461')
+      } finally {
+        await query(it.conninfo, `DROP DATABASE ${name} WITH (FORCE)`)
+      }
+    }
+  })
+
+  const pgDump = join(debianBinDir(15) ?? '', 'pg_dump')
+  test.skipIf(major !== '15')('a dump of the database can be restored, capture and all', async () => {
+    const { stdout } = await run(pgDump, ['--dbname', it.conninfo], { maxBuffer: 2 ** 26 })
+    const name = `${it.name}_restored`
+    await query(it.conninfo, `CREATE DATABASE ${name} TEMPLATE template0`)
+    const other = new URL(`/${name}`, it.conninfo).href
+    try {
+      // COPY … FROM stdin is psql's: the tables' rows don't matter here.
+      await query(
+        other,
+        stdout.replace(/^COPY .* FROM stdin;\n[\s\S]*?^\\\.\n/gm, '').replace(/^\\.*\n/gm, ''),
+      )
+      await query(other, 'CREATE TABLE after_restore ()')
+      expect(await value(other, "SELECT count(*) FROM pg_event_trigger WHERE evtenabled = 'A'")).toBe('3')
+    } finally {
+      await query(it.conninfo, `DROP DATABASE ${name} WITH (FORCE)`)
+    }
   })
 
   test('follows without DDL get no message, but their tables an identity', async () => {
