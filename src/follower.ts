@@ -4,7 +4,7 @@ import type { Lsn } from './model/lsn.ts'
 import { isTransient, sqlstate } from './postgres/sqlstate.ts'
 import type { Prepared } from './provision/prepare.ts'
 import { openConnections, pause } from './session/connections.ts'
-import { prepareEnds, resolveUntil, type SessionContext } from './session/context.ts'
+import { type PrepareContext, prepareEnds, resolveUntil } from './session/context.ts'
 import { runSession } from './session/session.ts'
 import type { Health } from './telemetry/health.ts'
 import type { Logger } from './telemetry/log.ts'
@@ -96,10 +96,11 @@ async function oneSession(
   const giveUp = (): void => void connections.close()
   stop.addEventListener('abort', giveUp, { once: true })
   try {
-    const context: SessionContext = { settings, connections, log, metrics, health, stop, lost: lost.signal }
+    const context: PrepareContext = { settings, connections, log, metrics, health, stop, lost: lost.signal }
     memory.prepared ??= await prepareEnds(context)
     memory.until ??= await resolveUntil(context)
-    await runSession(context, memory.prepared, memory.until, () => {
+    const session = { ...context, connections: await connections.withStream() }
+    await runSession(session, memory.prepared, memory.until, () => {
       stop.removeEventListener('abort', giveUp)
       started()
     })

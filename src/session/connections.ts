@@ -6,28 +6,33 @@ import { destroyClient } from '../postgres/socket.ts'
 import { lockHolder, lockKey } from '../provision/lock.ts'
 import type { Logger } from '../telemetry/log.ts'
 
-/** The connections of one session. When any of them is lost, the session is over. */
-export interface Connections {
+/** The ordinary connections of one session. When any of them is lost, the session is over. */
+export interface EndConnections {
   /** Downstream: holds the advisory lock and answers small questions; replays nothing. */
   readonly lock: pg.Client
   /** Downstream: applies. */
   readonly apply: pg.Client
   /** Upstream: an ordinary session. */
   readonly upstream: pg.Client
+  /** Opens the walsender, too: after the preflight, which says more than the server does of why there can be none. */
+  withStream(): Promise<Connections>
+  close(): Promise<void>
+}
+
+export interface Connections extends EndConnections {
   /** Upstream: the walsender. */
   readonly stream: pg.Client
-  close(): Promise<void>
 }
 
 const lockPollMs = 500
 
-/** Opens all connections, downstream first; `lost` is called once when one of them goes away. */
+/** Opens the ordinary connections, downstream first; `lost` is called once when one of them goes away. */
 export async function openConnections(
   settings: FollowSettings,
   log: Logger,
   signal: AbortSignal,
   lost: (error: Error) => void,
-): Promise<Connections> {
+): Promise<EndConnections> {
   const open: pg.Client[] = []
   const close = async (): Promise<void> => {
     for (const client of open) client.removeAllListeners('end')
@@ -47,8 +52,13 @@ export async function openConnections(
     await takeLock(lock, settings, log, signal)
     const apply = await add('downstream')
     const upstream = await add('upstream')
-    const stream = await add('upstream', true)
-    return { lock, apply, upstream, stream, close }
+    const ends = { lock, apply, upstream, close }
+    const withStream = async (): Promise<Connections> => ({
+      ...ends,
+      withStream,
+      stream: await add('upstream', true),
+    })
+    return { ...ends, withStream }
   } catch (error) {
     await close()
     throw error

@@ -6,12 +6,12 @@ import { type Prepared, prepare } from '../provision/prepare.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { Connections } from './connections.ts'
+import type { Connections, EndConnections } from './connections.ts'
 
-/** What one session is given. */
-export interface SessionContext {
+/** What one session is given before it streams. */
+export interface PrepareContext {
   readonly settings: FollowSettings
-  readonly connections: Connections
+  readonly connections: EndConnections
   readonly log: Logger
   readonly metrics: Metrics
   readonly health: Health
@@ -21,13 +21,17 @@ export interface SessionContext {
   readonly lost: AbortSignal
 }
 
+export interface SessionContext extends PrepareContext {
+  readonly connections: Connections
+}
+
 /** Prepares both ends. */
-export function prepareEnds({ settings, connections, log }: SessionContext): Promise<Prepared> {
+export function prepareEnds({ settings, connections, log }: PrepareContext): Promise<Prepared> {
   return prepare(settings, { upstream: connections.upstream, downstream: connections.lock }, log)
 }
 
 /** The LSN that `--until` means. */
-export async function resolveUntil({ settings, connections }: SessionContext): Promise<Lsn | undefined> {
+export async function resolveUntil({ settings, connections }: PrepareContext): Promise<Lsn | undefined> {
   if (settings.until !== 'now') return settings.until
   const { rows } = await connections.upstream.query<{ lsn: string }>('SELECT pg_current_wal_lsn() AS lsn')
   return rows[0] ? lsnFromServer(rows[0].lsn) : undefined
