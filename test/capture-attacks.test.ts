@@ -114,7 +114,7 @@ RETURN 1; END $f$`)
     await session.query(`CREATE TABLE ${it.bob}.settings (d date DEFAULT '01/02/2020')`)
     const [message] = await it.messages()
     expect(message).toMatchObject({ kind: 'end', settings: { standard_conforming_strings: 'off' } })
-    expect(message!.objects[0]!.state).toMatchObject({ 'column "d".default': '\'2020-01-02\'::"date"' })
+    expect(message!.objects[0]!.state).toMatchObject({ 'column "d".default': '\'2020-02-01\'::"date"' })
   })
 
   test('names that imitate the context stay below the frame of ours', async () => {
