@@ -4,6 +4,7 @@ import { formatLsn } from '../model/lsn.ts'
 import { type Relation, relationName } from '../model/relation.ts'
 import type { ServerError } from '../postgres/response.ts'
 import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
+import { remedies } from './remedies.ts'
 
 /** SQLSTATE by which `follower.advance_progress` says that another daemon has taken the follow (P8). */
 export const fenced = 'FLW11'
@@ -13,6 +14,11 @@ export interface Place {
   readonly transaction: Transaction
   readonly relation?: Relation
   readonly key?: string
+  readonly insert?: boolean
+  /** The column whose value its downstream type refused. */
+  readonly column?: string
+  /** Whose rights downstream it takes. */
+  readonly role?: string
 }
 
 export function placeContext(place: Place): Record<string, string | number> {
@@ -61,18 +67,17 @@ export function applyError(error: unknown, place: Place): Error {
       effect:
         'the downstream holds everything before this transaction and nothing of it; the position did not move',
       fix: [
-        ...(code === '42501'
-          ? ['give the downstream role the missing right (GRANT … or ALTER … OWNER)']
-          : []),
-        ...(code === '23505'
-          ? [
-              'remove the conflicting row downstream, or start with --on-conflict insert_exists=skip|overwrite',
-            ]
-          : []),
+        ...remedies(code, report, place),
         'remove the cause downstream, then start again: it goes on from this transaction',
       ],
       sqlstate: code,
-      context: { ...placeContext(place), ...(report.constraint ? { constraint: report.constraint } : {}) },
+      context: {
+        // A constraint that is checked at COMMIT fails at no row; the server still names its table.
+        ...(report.schema && report.table ? { relation: `${report.schema}.${report.table}` } : {}),
+        ...placeContext(place),
+        ...(report.constraint ? { constraint: report.constraint } : {}),
+        ...(place.column === undefined ? {} : { column: place.column }),
+      },
       cause: error,
     },
   )

@@ -1,5 +1,6 @@
 import { messageInsert, messageTruncate, type Transaction } from '../model/changes.ts'
 import type { ConflictResolution, ConflictType } from '../model/follow.ts'
+import type { ServerError } from '../postgres/response.ts'
 import type { ApplyEvents } from './applier.ts'
 import { sendChange } from './batch.ts'
 import { conflictError } from './conflicts.ts'
@@ -33,7 +34,10 @@ export async function applyStep(
   }
   const relation = session.relations[cursor.index]!
   change.read(cursor.buffer, cursor.offset)
-  const place: Place = { transaction, relation, key: keyText(relation, change) }
+  const place: Place = {
+    ...{ transaction, relation, key: keyText(relation, change) },
+    ...{ insert: change.type === messageInsert, role: session.client.user ?? '' },
+  }
   try {
     await statements.load([relation])
     const known = statements.of(relation)
@@ -97,13 +101,27 @@ async function findStep(
 
 /** Runs one prepared statement for the current change; returns how many rows it met. */
 async function run(session: ApplySession, place: Place, prepared: Prepared): Promise<number> {
-  return exchange(session, place, () => writeChange(session.pipeline.writer, prepared, session.change))
+  const write = (): void => writeChange(session.pipeline.writer, prepared, session.change)
+  return exchange(session, place, write, (error) => refusedColumn(error, place, prepared))
 }
 
-async function exchange(session: ApplySession, place: Place, write: () => void): Promise<number> {
+async function exchange(
+  session: ApplySession,
+  place: Place,
+  write: () => void,
+  column?: (error: ServerError) => string | undefined,
+): Promise<number> {
   session.pipeline.open()
   write()
-  const result = await session.pipeline.sync()
-  if (result.error) throw applyError(result.error, place)
-  return session.pipeline.counts[0] ?? 0
+  const { error } = await session.pipeline.sync()
+  if (!error) return session.pipeline.counts[0] ?? 0
+  const refused = column?.(error)
+  throw applyError(error, refused === undefined ? place : { ...place, column: refused })
+}
+
+/** The server names a parameter that its type refuses in CONTEXT only: `unnamed portal parameter $2 = …`. */
+function refusedColumn(error: ServerError, place: Place, prepared: Prepared): string | undefined {
+  const number = /\$(\d+)/.exec(error.where ?? '')?.[1]
+  const ref = number === undefined ? undefined : prepared.statement.parameters[Number(number) - 1]
+  return ref === undefined ? undefined : place.relation?.columns[ref >= 0 ? ref : -1 - ref]?.name
 }

@@ -47,7 +47,7 @@ function mapColumns(relation: Relation, target: TargetTable): Mapped[] {
         detail: `the upstream's table has ${relation.columns.length} columns, the downstream's ${target.columns.size}`,
         fix: missing.map(
           (name) =>
-            `ALTER TABLE ${relationName(target)} ADD COLUMN ${quoteIdentifier(name)} …;  -- downstream`,
+            `ALTER TABLE ${quoteIdentifier(target.schema)}.${quoteIdentifier(target.name)} ADD COLUMN ${quoteIdentifier(name)} …;  -- downstream`,
         ),
         context: { relation: relationName(relation), columns: missing.join(',') },
       },
@@ -190,7 +190,9 @@ function noIdentity(relation: Relation): FollowerError {
     {
       code: 'FLW-303',
       exit: ExitCode.apply,
-      fix: [`ALTER TABLE ${relationName(relation)} REPLICA IDENTITY FULL;  -- upstream`],
+      fix: [
+        `ALTER TABLE ${quoteIdentifier(relation.schema)}.${quoteIdentifier(relation.name)} REPLICA IDENTITY FULL;  -- upstream`,
+      ],
       context: { relation: relationName(relation) },
     },
   )
