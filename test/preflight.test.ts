@@ -189,7 +189,7 @@ describe('the tables', () => {
        CREATE TABLE emptied (id int PRIMARY KEY); INSERT INTO emptied VALUES (1); DELETE FROM emptied;
        CREATE TABLE there (id int PRIMARY KEY); INSERT INTO there VALUES (1);
        CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
-       INSERT INTO child VALUES (1);
+       INSERT INTO child VALUES (1); INSERT INTO parent VALUES (2); DELETE FROM ONLY parent;
        CREATE TABLE missing (id int PRIMARY KEY)`,
     )
     await script(

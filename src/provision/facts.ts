@@ -108,11 +108,11 @@ export async function sameDatabase(ends: Ends): Promise<boolean> {
     const row = await askOne(
       ends.upstream,
       'upstream',
-      `SELECT k.key, pg_backend_pid() AS pid, pg_advisory_xact_lock(k.key)
+      `SELECT k.key, pg_advisory_xact_lock(k.key)
          FROM (SELECT ('x' || md5(random()::text || clock_timestamp()))::bit(64)::bigint AS key OFFSET 0) AS k`,
     )
-    const held = row && (await lockHolder(ends.downstream, 'downstream', column(row, 'key')))
-    return held !== undefined && held.pid === row?.pid
+    const held = await lockHolder(ends.downstream, 'downstream', column(required(row), 'key'))
+    return held !== undefined
   })
 }
 
