@@ -93,9 +93,9 @@ export class Upstream {
   }
 
   /** What was committed since the last time. */
-  async changes(): Promise<UpstreamTransaction[]> {
+  async changes(peek = false): Promise<UpstreamTransaction[]> {
     const { rows } = await this.client.query(
-      `SELECT lsn - '0/0' AS place, data FROM pg_logical_slot_get_binary_changes('${this.name}', NULL, NULL,
+      `SELECT lsn - '0/0' AS place, data FROM pg_logical_slot_${peek ? 'peek' : 'get'}_binary_changes('${this.name}', NULL, NULL,
         'proto_version', '1', 'publication_names', 'pub', 'messages', 'true')`,
     )
     return decode(
@@ -235,23 +235,12 @@ export class Downstream {
     })
     const due = new Map(hoistCreateTableAs(messages).map(({ index, message }) => [index, message]))
     const replayed: Replayed[] = []
-    if (process.env.DDL_DEBUG)
-      console.log(
-        JSON.stringify(
-          transaction.changes.map((c) => ('ddl' in c ? `ddl ${c.ddl.subarray(80, 200)}` : c)),
-          null,
-          1,
-        ),
-        [...due.keys()],
-      )
     await this.client.query('BEGIN')
     try {
       for (const [index, change] of transaction.changes.entries()) {
         const message = due.get(index)
         if (message) {
           replayed.push({ message, outcome: await replayDdl(message, state, context) })
-          if (process.env.DDL_DEBUG)
-            console.log(message.kind, message.tag, JSON.stringify(replayed.at(-1)?.outcome))
         } else if ('insert' in change && !change.insert.startsWith('"follower".')) {
           const values = change.values.map((value) => (value === null ? 'NULL' : quoteLiteral(value)))
           await this.client.query(`INSERT INTO ${change.insert} VALUES (${values.join(', ')})`)
@@ -286,10 +275,11 @@ export async function catchUp(
   upstream: Upstream,
   downstream: Downstream,
   context: Partial<DdlContext> = {},
+  peek = false,
 ): Promise<Replayed[]> {
   const keys = await upstream.keys()
   const replayed: Replayed[] = []
-  for (const transaction of await upstream.changes())
+  for (const transaction of await upstream.changes(peek))
     replayed.push(
       ...(await downstream.apply(transaction, keys, downstream.context(upstream.cluster.version, context))),
     )

@@ -18,6 +18,11 @@ export interface DdlContext {
   /** Commit LSN of the upstream transaction, for errors and the log. */
   readonly lsn?: string
   readonly log: Logger
+  /**
+   * True where tables join the publication when they are made (a list of tables, not all): the rows of a CREATE TABLE AS
+   * come before that and are not in the stream.
+   */
+  readonly newTablesUnpublished?: boolean
   /** Columns of the table of a CREATE TABLE AS in their order, where a Relation message of the transaction tells. */
   columnOrder?(message: DdlMessage): readonly string[] | undefined
   /**

@@ -35,6 +35,12 @@ export function withoutData(statement: Statement): string | undefined {
   return `CREATE ${unlogged}TABLE ${name} AS ${before}${after} WITH NO DATA`
 }
 
+/** False only for CREATE TABLE AS … WITH NO DATA. */
+export function hasData(statement: Statement | undefined): boolean {
+  const into = statement?.node.CreateTableAsStmt?.into as { skipData?: boolean } | undefined
+  return into?.skipData !== true
+}
+
 /**
  * CREATE TABLE from the snapshot of a CREATE TABLE AS, for where its query can't be analysed downstream: parameters, a
  * prepared statement, a temporary or unfollowed table. Such a table has columns and options, nothing else.

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { Pipeline } from '../postgres/pipeline.ts'
+import { ServerError } from '../postgres/response.ts'
 import type { DdlContext } from './context.ts'
 import { parseStatements } from './statement.ts'
 
@@ -15,7 +16,13 @@ export async function executeAs(
   statement: string,
 ): Promise<void> {
   const { client } = context
-  if (parseStatements(statement)?.length !== 1) throw new TypeError('not one statement')
+  if (parseStatements(statement)?.length !== 1)
+    throw new ServerError(
+      new Map([
+        ['C', '42601'],
+        ['M', 'this is not one statement'],
+      ]),
+    )
   await refuseSeveral(client, statement)
   await client.query('SELECT follower.replay($1, $2::jsonb, $3)', [role, JSON.stringify(settings), statement])
   await cleanSession(context)

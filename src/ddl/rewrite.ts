@@ -6,6 +6,9 @@ import { ddlError } from './errors.ts'
 import { executeAs } from './execute.ts'
 import { parseStatements, type Statement, walk } from './statement.ts'
 
+/** Code of the error that asks a person what a rewrite may do. */
+export const rewriteRefused = 'FLW-326'
+
 /** What gives existing rows of a table a value. */
 interface Filling {
   readonly column: string
@@ -102,6 +105,7 @@ export async function replayFilling(
   run: () => Promise<void>,
 ): Promise<void> {
   const filled = fillings(statement)
+  if (setsLogged(statement) && context.onRewrite === 'halt') throw neverLogged(message, statement, context)
   const table = message.objects.find((object) => object.type === 'table')
   if (filled.length === 0 || !table) return run()
   // Not the identity: the payload is its author's, and a text of his must not become SQL of ours.
@@ -190,6 +194,24 @@ async function samenessOf(filling: Filling, context: DdlContext): Promise<Samene
     if (row.volatility === '1' && (row.builtin !== 't' || changing.has(name))) worst = 'same in one statement'
   }
   return worst
+}
+
+/** SET LOGGED, alone or among others. Pure. */
+function setsLogged(statement: Statement): boolean {
+  const commands = statement.node.AlterTableStmt?.cmds
+  return Array.isArray(commands) && commands.some((each) => each.AlterTableCmd?.subtype === 'AT_SetLogged')
+}
+
+function neverLogged(message: DdlMessage, statement: Statement, context: DdlContext) {
+  return ddlError(326, 'rows from when the table was unlogged are not in the stream', message, context, {
+    statement: statement.text,
+    detail:
+      'PostgreSQL neither streams the rows of an unlogged table, nor the rewrite that makes it a logged one.',
+    fix: [
+      'start with --on-rewrite replay  -- where the table was empty upstream',
+      'or DROP the table upstream, CREATE it logged and INSERT its rows: these are followed',
+    ],
+  })
 }
 
 function cannotRepeat(message: DdlMessage, statement: Statement, filling: Filling, context: DdlContext) {
