@@ -162,7 +162,7 @@ describe('secrets', () => {
 })
 
 describe('a follow', () => {
-  test('start, status, refused cleanup, stop, status, cleanup, status', async () => {
+  test('start, status, refused cleanup, stop, status, cleanup, status', { timeout: 120_000 }, async () => {
     const it = await follow({ before: ['CREATE TABLE t(id int PRIMARY KEY)'] })
     await it.run('INSERT INTO t VALUES (1)')
     const ends = it.args.slice(1)
