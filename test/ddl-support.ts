@@ -95,12 +95,10 @@ export class Upstream {
   /** What was committed since the last time. */
   async changes(peek = false): Promise<UpstreamTransaction[]> {
     const { rows } = await this.client.query(
-      `SELECT lsn - '0/0' AS place, data FROM pg_logical_slot_${peek ? 'peek' : 'get'}_binary_changes('${this.name}', NULL, NULL,
+      `SELECT data FROM pg_logical_slot_${peek ? 'peek' : 'get'}_binary_changes('${this.name}', NULL, NULL,
         'proto_version', '1', 'publication_names', 'pub', 'messages', 'true')`,
     )
-    return decode(
-      rows.map((row) => ({ place: BigInt(row.place), message: Buffer.from(row.data.slice(2), 'hex') })),
-    )
+    return decode(rows.map((row) => Buffer.from(row.data.slice(2), 'hex')))
   }
 
   async drop(): Promise<void> {
@@ -116,27 +114,22 @@ export interface UpstreamTransaction {
 }
 
 /** As much of pgoutput as these tests need: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html */
-function decode(messages: { place: bigint; message: Buffer }[]): UpstreamTransaction[] {
+function decode(messages: Buffer[]): UpstreamTransaction[] {
   const transactions: UpstreamTransaction[] = []
-  const places = new Map<Change, bigint>()
   const relations = new Map<number, string>()
   const text = (buffer: Buffer, at: number): [string, number] => {
     const end = buffer.indexOf(0, at)
     return [buffer.toString('utf8', at, end), end + 1]
   }
-  for (const { place, message } of messages) {
+  for (const message of messages) {
     const changes = transactions.at(-1)?.changes
-    const add = (change: Change): void => {
-      places.set(change, place)
-      changes!.push(change)
-    }
     switch (String.fromCharCode(message[0]!)) {
       case 'B':
         transactions.push({ xid: message.readUInt32BE(17), changes: [] })
         break
       case 'M': {
         const [prefix, at] = text(message, 10)
-        if (prefix === 'follower.ddl') add({ ddl: message.subarray(at + 4) })
+        if (prefix === 'follower.ddl') changes!.push({ ddl: message.subarray(at + 4) })
         break
       }
       case 'R': {
@@ -167,22 +160,15 @@ function decode(messages: { place: bigint; message: Buffer }[]): UpstreamTransac
           }
           at++
         }
-        add({ insert: relations.get(message.readUInt32BE(1))!, values })
+        changes!.push({ insert: relations.get(message.readUInt32BE(1))!, values })
         break
       }
       case 'C':
         break
       default:
-        add({ other: String.fromCharCode(message[0]!) })
+        changes!.push({ other: String.fromCharCode(message[0]!) })
     }
   }
-  // A message's place is the end of its record, a row's the start. Where the two are in different subtransactions and equal,
-  // the server orders them as it likes.
-  for (const { changes } of transactions)
-    changes.sort((a, b) => {
-      const [here, there] = [places.get(a)!, places.get(b)!]
-      return here < there ? -1 : here > there ? 1 : Number('ddl' in b) - Number('ddl' in a)
-    })
   return transactions
 }
 
