@@ -195,6 +195,14 @@ export class Downstream {
     return new Downstream(cluster, name, client)
   }
 
+  /** A database that follows and is followed. */
+  static async over(upstream: Upstream): Promise<Downstream> {
+    const client = await open(upstream.cluster, upstream.name)
+    await client.query(sql('downstream/replay'))
+    await client.query(`${pins('downstream')}; SET session_replication_role = replica`)
+    return new Downstream(upstream.cluster, upstream.name, client)
+  }
+
   context(upstreamVersion: number, more: Partial<DdlContext> = {}): DdlContext {
     return {
       client: this.client,

@@ -2,7 +2,8 @@
 --
 -- SET ROLE is no wall: code inside the statement (a default, an index expression, a trigger) may RESET it. A SECURITY
 -- DEFINER function that belongs to the author is one: "cannot set parameter "role" within security-definer function". It
--- lives for one statement only, since its owner might make it SECURITY INVOKER, and in pg_temp, where nobody else looks.
+-- lives for one statement only, since its owner might make it SECURITY INVOKER, and in pg_temp, which no other session can use and
+-- no capture of this database reports.
 -- After it ran, no setting and no name is trusted until the search_path is fixed again.
 CREATE OR REPLACE FUNCTION follower.replay(author text, settings jsonb, statement text) RETURNS void
   LANGUAGE plpgsql
@@ -23,7 +24,6 @@ BEGIN
         SET CONSTRAINTS ALL IMMEDIATE;
       END $wall$ $create$, wall);
     wall_oid := to_regprocedure(format('pg_temp.%I(jsonb, text)', wall));
-    EXECUTE format('REVOKE ALL ON FUNCTION pg_temp.%I(jsonb, text) FROM PUBLIC', wall);
     EXECUTE format('ALTER FUNCTION pg_temp.%I(jsonb, text) OWNER TO %I', wall, author);
   EXCEPTION
     WHEN insufficient_privilege THEN
