@@ -10,6 +10,8 @@ import type { Logger } from '../telemetry/log.ts'
 import { type Metrics, showWalStatus } from '../telemetry/metrics.ts'
 
 const everyMs = 2000
+/** Farther behind than one WAL segment: catching up. */
+const catchupBytes = 16n * 1024n * 1024n
 
 /** Looks at the upstream every two seconds: its WAL, our slot, and whether commits may wait for us. */
 export class Observer {
@@ -56,6 +58,7 @@ export class Observer {
       const lsn = lsnFromServer(now.lsn)
       metrics.upstreamCurrentLsn.set(Number(lsn))
       this.options.waiting(now.waiting === 't')
+      health.set(lsn - tracker.seen > catchupBytes ? 'catchup' : 'streaming')
     }
     const slot = await readSlot(upstream, settings.slot)
     const lost = !slot || slot.walStatus === 'lost'

@@ -1,8 +1,10 @@
 import type { ApplyEvents } from '../apply/applier.ts'
 import { placeContext } from '../apply/errors.ts'
+import { failpointHits } from '../failpoints.ts'
 import type { Transaction } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Tracker } from '../progress/tracker.ts'
+import type { Receiver } from '../stream/receiver.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
@@ -12,7 +14,8 @@ export function unixMilliseconds(time: bigint): number {
   return Number(time / 1000n) + 946_684_800_000
 }
 
-const lineEveryMs = 10_000
+const everyMs = 1000
+const lineEvery = 10
 
 /** Metrics and log lines of one session; hears of batches, never of rows. */
 export class Report {
@@ -22,6 +25,11 @@ export class Report {
   private readonly tracker: Tracker
   private readonly queue: TransactionQueue
   private readonly timer: NodeJS.Timeout
+  /** Where bytes and times of the stream are read; set once it is made. */
+  receiver: Receiver | undefined
+  private bytes = 0
+  private heldMs = 0
+  private ticks = 0
   private rows = 0
   private transactions = 0
   private batches = 0
@@ -33,14 +41,14 @@ export class Report {
     this.log = log
     this.tracker = tracker
     this.queue = queue
-    this.timer = setInterval(() => this.line(), lineEveryMs)
+    this.timer = setInterval(() => this.tick(), everyMs)
   }
 
   close(): void {
     clearInterval(this.timer)
   }
 
-  applied(batch: readonly Transaction[], milliseconds: number): void {
+  applied(batch: readonly Transaction[], milliseconds: number, unchanged: number): void {
     const { metrics, name: downstream } = this
     const now = Date.now()
     let rows = 0
@@ -55,6 +63,7 @@ export class Report {
       )
     }
     metrics.applyBatches.inc({ downstream })
+    metrics.unchangedToast.inc({ downstream }, unchanged)
     metrics.applyTransactions.inc({ downstream }, batch.length)
     metrics.applyBatchRows.observe({ downstream }, rows)
     metrics.applyBatchSeconds.observe({ downstream, stage: 'execute' }, milliseconds / 1000)
@@ -93,6 +102,23 @@ export class Report {
     this.log.debug({ transactions: batch.length, reason }, 'batch rolled back, applied step by step')
   }
 
+  private tick(): void {
+    this.positions()
+    this.stream()
+    for (const [name, count] of failpointHits()) this.metrics.failpointHits.set({ name }, count)
+    if (++this.ticks % lineEvery === 0) this.line()
+  }
+
+  private stream(): void {
+    const { receiver, metrics } = this
+    if (!receiver) return
+    metrics.receivedBytes.inc(receiver.bytes - this.bytes)
+    metrics.backpressureSeconds.inc({ reason: 'downstream' }, (receiver.heldMs - this.heldMs) / 1000)
+    this.bytes = receiver.bytes
+    this.heldMs = receiver.heldMs
+    metrics.lastMessageTimestamp.set((Date.now() - performance.now() + receiver.lastMessageAt) / 1000)
+  }
+
   private line(): void {
     const seconds = (performance.now() - this.since) / 1000
     if (this.batches > 0)
@@ -104,6 +130,5 @@ export class Report {
     this.transactions = 0
     this.batches = 0
     this.since = performance.now()
-    this.positions()
   }
 }

@@ -17,6 +17,7 @@ import { Observer } from './observe.ts'
 import { Pump } from './pump.ts'
 import { Report } from './report.ts'
 import { bufferLimit, makeSource, type Source, startStream } from './source.ts'
+import { Watch } from './watch.ts'
 
 /** After the wish to stop, this long for the batch in hand; then it is rolled back. */
 const drainMs = 7000
@@ -31,7 +32,7 @@ export async function runSession(
   until: Lsn | undefined,
   started: () => void,
 ): Promise<void> {
-  const { settings, connections, log, health, stop, lost } = context
+  const { settings, connections, log, metrics, health, stop, lost } = context
   const ends = { upstream: connections.upstream, downstream: connections.lock }
   const position = await takePosition(settings, ends, prepared)
   await pinApply(connections.apply, settings)
@@ -57,6 +58,14 @@ export async function runSession(
     log.info(
       { slot: settings.slot, lsn: formatLsn(position.lsn), epoch: position.epoch.toString() },
       `following ${settings.upstream.display}`,
+    )
+    metrics.upstreamInfo.set(
+      {
+        server_version: String(prepared.upstreamVersion),
+        system_id: position.systemIdentifier,
+        ...{ slot: settings.slot, plugin: 'pgoutput', protocol: '1', binary: 'false' },
+      },
+      1,
     )
     await observer.look()
     // The answer tells how far the upstream is, before anything happens there.
@@ -112,6 +121,7 @@ async function wire(
     asked: () => acknowledger.send(false),
     ended: failed,
   })
+  report.receiver = source.receiver
   const acknowledger = new Acknowledger({
     receiver: source.receiver,
     client: stream,
@@ -158,10 +168,10 @@ async function wire(
     if (queue.bytes < bufferLimit / 2) source.receiver.hold(false)
   }
   const events: ApplyEvents = {
-    applied: (batch, milliseconds) => {
+    applied: (batch, milliseconds, unchanged) => {
       tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
       progressed()
-      report.applied(batch, milliseconds)
+      report.applied(batch, milliseconds, unchanged)
     },
     moved: (lsn) => {
       tracker.moved(lsn, performance.now())
@@ -178,7 +188,10 @@ async function wire(
     epoch: position.epoch,
     position: position.lsn,
   })
-  const { rows } = await apply.query<{ role: string }>('SELECT current_user AS role')
+  const { rows } = await apply.query<{ role: string; pid: string }>(
+    'SELECT current_user AS role, pg_backend_pid() AS pid',
+  )
+  const watch = new Watch({ lock, applyPid: rows[0]?.pid ?? '', tracker, health, failed })
   const ddl = new DdlReplayer({
     ...{ settings, prepared, log, metrics, health },
     client: apply,
@@ -188,7 +201,7 @@ async function wire(
   })
   const applier = new Applier(session, settings.onConflict, ddl, events)
   const close = (): void => {
-    for (const each of [acknowledger, durability, observer, report]) each.close()
+    for (const each of [acknowledger, durability, observer, report, watch]) each.close()
   }
   return { source, pump, applier, acknowledger, observer, close }
 }

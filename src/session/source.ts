@@ -10,6 +10,7 @@ import type { TransactionQueue } from '../transaction/queue.ts'
 import { heldError } from './connections.ts'
 import type { SessionContext } from './context.ts'
 import type { Pump } from './pump.ts'
+import { streamError } from './stream-error.ts'
 
 /** Received and not yet applied: from here the upstream is held back. */
 export const bufferLimit = 64 * 1024 * 1024
@@ -36,6 +37,8 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
   const assembler = new Assembler(options.position, {
     transaction: (transaction) => {
       metrics.decodedTransactions.inc({ kind: 'normal' })
+      for (const [operation, count] of Object.entries(transaction.counts))
+        if (count > 0) metrics.decodedRows.inc({ operation }, count)
       pump.transaction(transaction)
       const hang = failpointOn('stream.received', connections.stream) !== undefined
       if (hang || queue.bytes > bufferLimit) receiver.hold(true)
@@ -53,7 +56,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       if (!assembler.inTransaction) pump.passed(walEnd, replyRequested)
       if (replyRequested) options.asked()
     },
-    ended: options.ended,
+    ended: (error) => options.ended(streamError(error, settings.upstream)),
   })
   return { receiver, assembler }
 }
@@ -73,7 +76,7 @@ export async function startStream(
       plugin: { proto_version: '1', publication_names: names.join(','), messages: 'true' },
     })
   } catch (error) {
-    if (sqlstate(error) !== '55006' || settings.wait) throw error
+    if (sqlstate(error) !== '55006' || settings.wait) throw streamError(error as Error, settings.upstream)
     const holder = await slotHolder(connections.upstream, settings.slot)
     const who = holder ? `pid ${holder.pid} (${holder.applicationName})` : 'another session'
     throw heldError(settings.name, `the slot "${settings.slot}" is used by ${who}`)

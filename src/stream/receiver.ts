@@ -22,6 +22,9 @@ export interface StreamOptions {
   readonly plugin: Readonly<Record<string, string>>
 }
 
+/** The connection ended, or the server ended the stream, without saying why. */
+export class StreamClosed extends Error {}
+
 const copyData = 0x64 // d
 const copyDone = 0x63 // c
 const copyBothResponse = 0x57 // W
@@ -40,6 +43,9 @@ export class Receiver {
   /** Bytes received, and the monotonic time (ms) of the last message: for liveness and metrics. */
   bytes = 0
   lastMessageAt = performance.now()
+  /** Milliseconds for which the stream has been held back so far, but for the present time. */
+  heldMs = 0
+  private heldAt = 0
   private readonly socket: Socket
   private readonly client: pg.Client
   private readonly handlers: StreamHandlers
@@ -70,8 +76,8 @@ export class Receiver {
       }
       takeSocket(this.client, (chunk) => this.onChunk(chunk))
       this.socket.on('error', (error) => this.end(error))
-      this.socket.on('close', () => this.end(new Error('the upstream closed the replication connection')))
-      if (this.socket.destroyed) return this.end(new Error('the replication connection is closed'))
+      this.socket.on('close', () => this.end(new StreamClosed('the server closed the connection')))
+      if (this.socket.destroyed) return this.end(new StreamClosed('the connection is closed'))
       this.socket.write(encodeQuery(startCommand(options)))
     })
   }
@@ -80,8 +86,11 @@ export class Receiver {
   hold(held: boolean): void {
     if (held === this.held) return
     this.held = held
-    if (held) this.socket.pause()
-    else {
+    if (held) {
+      this.heldAt = performance.now()
+      this.socket.pause()
+    } else {
+      this.heldMs += performance.now() - this.heldAt
       this.lastMessageAt = performance.now()
       this.socket.resume()
     }
@@ -130,7 +139,7 @@ export class Receiver {
     if (type === copyData) this.onCopyData(buffer, offset, length)
     else if (type === copyBothResponse) this.onStart()
     else if (type === errorResponse) this.end(readServerError(buffer, offset, length))
-    else if (type === copyDone) this.end(new Error('the upstream ended the stream'))
+    else if (type === copyDone) this.end(new StreamClosed('the server ended the stream'))
   }
 
   private onCopyData(buffer: Buffer, offset: number, length: number): void {
