@@ -49,12 +49,15 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
       if (stop.aborted) return
       if (!mayRetry(error, memory.followed)) {
         health.set('halted', (error as Error).message)
+        countError(metrics, settings.name, error, 'halt')
         throw error
       }
       const side =
         error instanceof FollowerError && error.exit === ExitCode.downstream ? 'downstream' : 'upstream'
+      health.waiting = undefined
       const delay = backoff(Math.max(1, attempt), Math.random())
       health.set('retrying', (error as Error).message)
+      if (side === 'downstream') countError(metrics, settings.name, error, 'retry')
       metrics.reconnects.inc({ side, reason: failureReason(error) })
       metrics.retryAttempt.set({ side }, Math.max(1, attempt))
       // An error that repeats is said once, then at every power of two.
@@ -72,6 +75,10 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
   }
 }
 
+function countError(metrics: Metrics, downstream: string, error: unknown, action: 'retry' | 'halt'): void {
+  metrics.applyErrors.inc({ downstream, class: sqlstate(error)?.slice(0, 2) ?? 'none', action })
+}
+
 /** What is kept between the sessions of one process. */
 interface Memory {
   prepared: Prepared | undefined
@@ -87,6 +94,8 @@ async function oneSession(
 ): Promise<void> {
   const { log, metrics, health, stop } = deps
   const lost = new AbortController()
+  // It may wait for another follower's end, or for a slot that old transactions keep from being made.
+  health.waiting = 'the other follower, or an open transaction upstream'
   const connections = await openConnections(settings, log, stop, (error) => lost.abort(error))
   health.upstreamConnected = true
   health.downstreamConnected = true
@@ -102,10 +111,12 @@ async function oneSession(
     const session = { ...context, connections: await connections.withStream() }
     await runSession(session, memory.prepared, memory.until, () => {
       stop.removeEventListener('abort', giveUp)
+      health.waiting = undefined
       started()
     })
   } finally {
     stop.removeEventListener('abort', giveUp)
+    health.waiting = undefined
     health.upstreamConnected = false
     health.downstreamConnected = false
     metrics.upstreamUp.set(0)

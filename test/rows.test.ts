@@ -132,6 +132,22 @@ describe.each(pairs)('rows of %s', (pair) => {
 })
 
 describe('values', () => {
+  it('names types by the downstream, whose OIDs are others', async () => {
+    const f = await follow()
+    await script(f.downstream, "CREATE TYPE only_here AS ENUM ('x'); CREATE TABLE only_here_too(i int)")
+    await f.run("CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE TYPE pair AS (a int, m mood)")
+    await f.run(
+      'CREATE DOMAIN small AS int CHECK (value < 10); CREATE TABLE t(m mood PRIMARY KEY, p pair, s small, l mood[])',
+    )
+    await f.run(
+      "INSERT INTO t VALUES ('sad', '(1,glad)', 3, '{sad,NULL}'); UPDATE t SET m = 'glad', s = 4; UPDATE t SET l = NULL",
+    )
+    const [up, down] = await f.both('SELECT * FROM t')
+    expect(down).toBe(up)
+    const [upOids, downOids] = await f.both("SELECT 'mood'::regtype::oid")
+    expect(upOids).not.toBe(downOids)
+  })
+
   it('carries the same bytes under hostile settings of roles and databases', async () => {
     const f = await follow({
       before: [

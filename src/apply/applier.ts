@@ -12,7 +12,8 @@ import { applyStep, type OnConflict } from './stepwise.ts'
 
 /** What the applier tells: once a batch or a conflict, never once a row. */
 export interface ApplyEvents {
-  applied(batch: readonly Transaction[], milliseconds: number): void
+  /** `unchanged`: TOASTed values that were left as they are. */
+  applied(batch: readonly Transaction[], milliseconds: number, unchanged: number): void
   moved(lsn: Lsn): void
   conflict(type: ConflictType, resolution: ConflictResolution, place: Place): void
   /** The quick way failed; the batch is done again step by step. */
@@ -61,8 +62,9 @@ export class Applier {
         continue
       }
       const began = performance.now()
+      const unchanged = this.session.unchanged
       await this.apply(work.batch)
-      this.events.applied(work.batch, performance.now() - began)
+      this.events.applied(work.batch, performance.now() - began, this.session.unchanged - unchanged)
       if (this.session.statements.tooMany) await this.session.statements.reset()
     }
   }

@@ -1,4 +1,4 @@
-import { messageLogical, messageTruncate, type Transaction } from '../model/changes.ts'
+import { messageLogical, messageTruncate, messageUpdate, type Transaction } from '../model/changes.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import type { ServerError } from '../postgres/response.ts'
 import type { ApplySession } from './session.ts'
@@ -50,6 +50,7 @@ export function sendChange(session: ApplySession, transaction: Transaction): voi
   }
   if (cursor.type === messageLogical) throw new Error('a DDL message in a batch of rows')
   change.read(cursor.buffer, cursor.offset)
+  if (change.type === messageUpdate) session.unchanged += change.newTuple.unchanged
   const known = statements.of(session.relations[cursor.index]!)
   writeChange(pipeline.writer, statements.forChange(known, change), change)
 }

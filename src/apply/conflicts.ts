@@ -7,7 +7,7 @@ import { type Place, placeContext } from './errors.ts'
 export function conflictError(type: ConflictType, place: Place, why?: string): FollowerError {
   const relation = place.relation ? relationName(place.relation) : 'a table'
   return new FollowerError(`${type}: the row of ${relation} with key ${place.key} is not there downstream`, {
-    code: 'FLW-320',
+    code: 'FLW-330',
     exit: ExitCode.apply,
     detail: why ?? 'the upstream changed it; somebody removed it downstream, or it was never copied',
     effect:

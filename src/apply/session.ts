@@ -20,6 +20,8 @@ export class ApplySession {
   readonly change = new RowChange()
   /** What the progress row holds: the end of the last transaction that is committed here. */
   position: Lsn
+  /** Unchanged TOAST values met so far. */
+  unchanged = 0
   readonly client: pg.Client
   /** Definitions by index, as the stream's stored messages refer to them. */
   readonly relations: readonly Relation[]

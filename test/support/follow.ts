@@ -13,8 +13,8 @@ export interface Following extends Databases {
   both(text: string): Promise<[upstream: string, downstream: string]>
   /** Stops it with SIGTERM and returns its exit code. */
   stop(): Promise<number | null>
-  /** Starts it again, with the same or other arguments. */
-  start(args?: readonly string[]): void
+  /** Starts it again, with the same or other arguments; the first start's environment does not count. */
+  start(args?: readonly string[], env?: Record<string, string>): void
   readonly args: readonly string[]
 }
 
@@ -35,8 +35,8 @@ export async function follow(
   // The servers are shared by all tests: slots need names of their own.
   const base = ['start', '--upstream', made.upstream, '--downstream', made.downstream, '--name', made.name]
   let marks = 0
-  const start = (args: readonly string[] = options.args ?? []): void => {
-    following.follower = runFollower([...base, ...args], { env: options.env ?? {} })
+  const start = (args: readonly string[] = options.args ?? [], env: Record<string, string> = {}): void => {
+    following.follower = runFollower([...base, ...args], { env })
   }
   const following: Following = {
     ...made,
@@ -67,11 +67,10 @@ export async function follow(
       return [JSON.stringify(up), JSON.stringify(down)]
     },
     async stop() {
-      following.follower.stop()
-      return (await following.follower.exit).code
+      return (await following.follower.stop()).code
     },
   }
-  start()
+  start(options.args, options.env)
   await waitUntil(
     async () => {
       if (!following.follower.running) return true
