@@ -172,6 +172,19 @@ describe('code of an author', () => {
     await unharmed()
   })
 
+  it('is one statement for the server, too', async () => {
+    await follow(up, down, 'create table m.twice (i int)', { user: 'mallory' })
+    // One string for a parser that knows no backslash; with it, a comment and an INSERT.
+    await up.run(
+      String.raw`set standard_conforming_strings = off; begin; comment on table m.twice is 'x\''; insert into m.twice values (1); --'
+        ; commit`,
+      'mallory',
+    )
+    await up.run('select 1')
+    await expect(catchUp(up, down)).rejects.toMatchObject({ code: 'FLW-322', sqlstate: '42601' })
+    expect(await down.one('select count(*) from m.twice')).toBe('0')
+  })
+
   it('runs as the definer where a definer function ran it', async () => {
     await follow(
       up,

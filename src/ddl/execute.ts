@@ -23,7 +23,7 @@ export async function executeAs(
         ['M', 'this is not one statement'],
       ]),
     )
-  await refuseSeveral(client, statement)
+  await refuseSeveral(client, statement, settings)
   await client.query('SELECT follower.replay($1, $2::jsonb, $3)', [role, JSON.stringify(settings), statement])
   await cleanSession(context)
 }
@@ -32,10 +32,17 @@ export async function executeAs(
  * Parse refuses several statements before it looks at names. What it says of names counts for nothing: it ran under
  * another search_path. https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY
  */
-async function refuseSeveral(client: pg.Client, statement: string): Promise<void> {
+async function refuseSeveral(
+  client: pg.Client,
+  statement: string,
+  settings: Readonly<Record<string, string>>,
+): Promise<void> {
   const pipeline = new Pipeline(client)
   pipeline.open()
   pipeline.statement('SAVEPOINT follower_parse')
+  // Moves the ends of strings, and so of statements; our own parser only knows the default.
+  if (settings.standard_conforming_strings === 'off')
+    pipeline.statement('SET LOCAL standard_conforming_strings = off')
   pipeline.writer.parse('', statement, [])
   const { error } = await pipeline.sync()
   await client.query('ROLLBACK TO SAVEPOINT follower_parse; RELEASE SAVEPOINT follower_parse')
