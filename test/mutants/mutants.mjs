@@ -1,0 +1,92 @@
+/**
+ * Known-bad variants of follower, each of which a test must catch. An edit replaces a text that must be there
+ * exactly once; where it is not, the list is out of date, and that is a failure too.
+ */
+export const mutants = [
+  {
+    name: 'acknowledges before the downstream commit',
+    edits: [
+      [
+        'src/session/pump.ts',
+        'this.tracker.received()',
+        'this.tracker.received(); this.tracker.durable = transaction.endLsn',
+      ],
+    ],
+    test: ['test/exactly-once.test.ts', 'never goes beyond'],
+  },
+  {
+    name: 'acknowledges a keepalive while data is queued',
+    edits: [
+      [
+        'src/session/acknowledge.ts',
+        'flushed: durable, applied',
+        'flushed: this.tracker.seen > durable ? this.tracker.seen : durable, applied',
+      ],
+    ],
+    test: ['test/exactly-once.test.ts', 'never goes beyond'],
+  },
+  {
+    name: 'writes progress in a transaction of its own',
+    edits: [
+      [
+        'src/apply/session.ts',
+        `    this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
+    this.pipeline.statement('COMMIT')
+`,
+        `    this.pipeline.statement('COMMIT')
+    await this.pipeline.sync(() => failpointOn('apply.commit-sent', this.client))
+    this.pipeline.open()
+    this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
+`,
+      ],
+      ['src/apply/session.ts', `result.lastTag !== 'C'`, `result.lastTag === 'R'`],
+    ],
+    test: ['test/exactly-once.test.ts', 'at apply.commit-sent'],
+  },
+  {
+    name: 'upserts where TOAST values are unchanged',
+    edits: [
+      [
+        'src/plan/rows.ts',
+        `      return shape.replaces ?`,
+        `      if (shape.unchanged.length > 0)
+        return planInsert(relation, target, { ...shape, operation: 'insert', existing: 'overwrite' })
+      return shape.replaces ?`,
+      ],
+    ],
+    test: ['test/rows.test.ts', 'rows of 18 keeps unchanged TOAST'],
+  },
+  {
+    name: "sends the upstream's type OIDs downstream",
+    edits: [
+      [
+        'src/plan/statements.ts',
+        'column: target.columns.get(column.name)!,',
+        'column: { ...target.columns.get(column.name)!, typeOid: column.typeOid },',
+      ],
+    ],
+    test: ['test/rows.test.ts', 'names types by the downstream'],
+  },
+  {
+    name: 'pins no settings on the walsender',
+    edits: [
+      [
+        'src/postgres/connect.ts',
+        'await client.query(pins(options.end))',
+        'if (!options.replication) await client.query(pins(options.end))',
+      ],
+    ],
+    test: ['test/rows.test.ts', 'hostile settings'],
+  },
+  {
+    name: 'replays current_query() whole',
+    edits: [
+      [
+        'src/ddl/candidates.ts',
+        'list.push({ statement, accept',
+        'list.push({ statement: { ...statement, text }, accept',
+      ],
+    ],
+    test: ['test/ddl-follow.test.ts', 'changes of 18 several statements in one string'],
+  },
+]
