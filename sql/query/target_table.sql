@@ -34,6 +34,9 @@ SELECT
     WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
       AND i.indpred IS NULL AND i.indexprs IS NULL) AS keys,
   EXISTS (
+    SELECT FROM pg_catalog.pg_index i
+    WHERE i.indrelid = c.oid AND NOT i.indimmediate) AS deferrable_keys,
+  EXISTS (
     SELECT FROM pg_catalog.pg_trigger g
     WHERE NOT g.tgisinternal AND g.tgenabled IN ('R', 'A')
       AND (g.tgrelid = c.oid OR g.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(c.oid) p))) AS replica_triggers

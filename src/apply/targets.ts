@@ -8,6 +8,7 @@ interface Row {
   kind: string
   columns: string
   keys: string
+  deferrable_keys: string
   replica_triggers: string
 }
 
@@ -25,6 +26,7 @@ export async function loadTarget(client: pg.Client, relation: Relation): Promise
     columns: new Map(columns.map((column) => [column.name, column])),
     primaryKey: keys.find((key) => key.primary)?.columns ?? [],
     uniqueKeys: keys.map((key) => key.columns),
+    deferrableKeys: row.deferrable_keys === 't',
     replicaTriggers: row.replica_triggers === 't',
   }
 }

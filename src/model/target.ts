@@ -9,6 +9,8 @@ export interface TargetTable {
   readonly primaryKey: readonly string[]
   /** Column sets of valid, immediate, complete unique indexes. */
   readonly uniqueKeys: readonly (readonly string[])[]
+  /** A unique or exclusion constraint is deferrable: ON CONFLICT then has to name another one. */
+  readonly deferrableKeys: boolean
   /** Row triggers that fire under session_replication_role = replica: they may suppress a change. */
   readonly replicaTriggers: boolean
 }

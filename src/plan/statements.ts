@@ -79,9 +79,10 @@ function onConflict(
   parameters: Parameters,
 ): string {
   if (shape.existing === 'error') return ''
-  if (shape.existing === 'skip') return ' ON CONFLICT DO NOTHING'
+  if (shape.existing === 'skip' && !target.deferrableKeys) return ' ON CONFLICT DO NOTHING'
   const key = target.primaryKey.length > 0 ? target.primaryKey : target.uniqueKeys[0]
   if (!key) return ''
+  if (shape.existing === 'skip') return ` ON CONFLICT (${key.map(quoteIdentifier).join(', ')}) DO NOTHING`
   const set = written
     .filter((each) => !each.column.identityAlways)
     .map((each) => `${each.name} = ${parameters.use(each.index, each.column)}`)
