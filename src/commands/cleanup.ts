@@ -12,7 +12,7 @@ import { withReachable } from './reach.ts'
 const examples = `
 Examples:
   follower cleanup --upstream postgres://app@db1/shop --downstream postgres://app@db2/shop
-  follower cleanup --name shop --upstream service=db1 --downstream service=db2 --yes
+  follower cleanup --name shop --upstream "host=db1 dbname=shop" --downstream "host=db2 dbname=shop" --yes
 
 Tables and rows stay as they are, at both ends. To follow again, the downstream needs a new copy.
 Exit codes: 0 removed; 4 or 5 an end is out of reach, the other one was cleaned; 11 a follower is running.`

@@ -20,7 +20,7 @@ export function addEnds(command: Command): Command {
     .addOption(
       new Option(
         '--upstream <conninfo>',
-        'database to follow: URI, keyword=value or service=… [FOLLOWER_UPSTREAM]',
+        'database to follow: URI or keyword=value text [FOLLOWER_UPSTREAM]',
       ),
     )
     .addOption(new Option('--downstream <conninfo>', 'database that follows [FOLLOWER_DOWNSTREAM]'))

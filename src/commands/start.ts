@@ -7,7 +7,7 @@ import type { Outcome } from './outcome.ts'
 const examples = `
 Examples:
   follower start --upstream postgres://app@db1/shop --downstream postgres://app@db2/shop
-  follower start --name shop --upstream service=db1 --downstream service=db2 --tables 'public.*,audit.log'
+  follower start --name shop --upstream "host=db1 dbname=shop" --downstream "host=db2 dbname=shop" --tables 'public.*,audit.log'
   follower start --upstream "$UP" --downstream "$DOWN" --until now      # catch up, then exit 0
   follower start --upstream "$UP" --downstream "$DOWN" --on-conflict insert_exists=skip
 
@@ -59,6 +59,11 @@ export function addStart(program: Command, outcome: Outcome): void {
   }
   command.addHelpText('after', examples).action(async (given: EndOptions & Record<string, unknown>) => {
     const { follow, daemon } = readStartSettings(given, process.env)
-    outcome.exit = await runDaemon(follow, daemon, argvWarnings(given))
+    const passfiles = await Promise.all([
+      follow.upstream.passfileProblem?.(),
+      follow.downstream.passfileProblem?.(),
+    ])
+    const problems = [...new Set(passfiles)].filter((problem) => problem !== undefined)
+    outcome.exit = await runDaemon(follow, daemon, [...argvWarnings(given), ...problems])
   })
 }

@@ -11,7 +11,7 @@ import { statusText } from './status-text.ts'
 const examples = `
 Examples:
   follower status --upstream postgres://app@db1/shop --downstream postgres://app@db2/shop
-  follower status --name shop --upstream service=db1 --downstream service=db2 --json | jq .lagBytes
+  follower status --name shop --upstream "host=db1 dbname=shop" --downstream "host=db2 dbname=shop" --json | jq .lagBytes
 
 Exit codes: 0 following, starting or stopped; 2 no such follow; 4 or 5 an end is out of reach; 7 the slot is lost or missing.`
 

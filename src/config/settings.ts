@@ -149,7 +149,7 @@ function withEnvironment(
   throw new FollowerError(`${missing.map((end) => `--${end}`).join(' and ')} missing`, {
     code: 'FLW-011',
     exit: ExitCode.usage,
-    detail: 'a follow has two ends, each a URI, a keyword=value text, or service=NAME, as for psql',
+    detail: 'a follow has two ends, each a URI or a keyword=value text, as for psql',
     effect: 'nothing was started',
     fix: [
       'follower start --upstream postgres://user@db1/shop --downstream postgres://user@db2/shop',

@@ -1,4 +1,4 @@
-import { suggest } from './suggest.ts'
+import { suggest } from '../model/suggest.ts'
 
 /** Why a text is no valid value; whoever catches it knows of which option. */
 export class ValueProblem extends Error {

@@ -1,4 +1,5 @@
 import { ExitCode, FollowerError } from '../errors.ts'
+import { suggest } from '../model/suggest.ts'
 
 /** What follower does with one keyword of libpq. */
 interface Keyword {
@@ -135,17 +136,8 @@ export function checkValue(keyword: string, value: string, source: string): void
 /** Names that other programs have for them. */
 const synonyms: Readonly<Record<string, string>> = { database: 'dbname', username: 'user' }
 
-/** The known keyword that shares most pairs of letters; undefined where none shares half of them. */
+/** The known keyword that was most probably meant; undefined where none is near. */
 function nearest(text: string): string | undefined {
-  const pairs = (word: string): string[] => {
-    const letters = `^${word.toLowerCase().replace(/[^a-z]/g, '')}$`
-    return [...letters].slice(1).map((letter, index) => `${letters[index]}${letter}`)
-  }
-  const wanted = new Set(pairs(text))
-  const likeness = (word: string): number => {
-    const own = pairs(word)
-    return (2 * own.filter((pair) => wanted.has(pair)).length) / (own.length + wanted.size)
-  }
-  const [best = ''] = Object.keys({ ...keywords, ...synonyms }).sort((a, b) => likeness(b) - likeness(a))
-  return likeness(best) >= 0.5 ? (synonyms[best] ?? best) : undefined
+  const best = suggest(text, Object.keys({ ...keywords, ...synonyms }))
+  return best === undefined ? undefined : (synonyms[best] ?? best)
 }

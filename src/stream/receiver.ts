@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import type pg from 'pg'
+import { serialize } from 'pg-protocol'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
 import { FrameReader } from '../postgres/frames.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts'
@@ -78,7 +79,7 @@ export class Receiver {
       this.socket.on('error', (error) => this.end(error))
       this.socket.on('close', () => this.end(new StreamClosed('the server closed the connection')))
       if (this.socket.destroyed) return this.end(new StreamClosed('the connection is closed'))
-      this.socket.write(encodeQuery(startCommand(options)))
+      this.socket.write(serialize.query(startCommand(options)))
     })
   }
 
@@ -164,13 +165,4 @@ function startCommand(options: StreamOptions): string {
     ([name, value]) => `${quoteIdentifier(name)} ${quoteLiteral(value)}`,
   )
   return `START_REPLICATION SLOT ${quoteIdentifier(options.slot)} LOGICAL ${formatLsn(options.start)} (${plugin.join(', ')})`
-}
-
-function encodeQuery(text: string): Buffer {
-  const length = Buffer.byteLength(text)
-  const message = Buffer.alloc(1 + 4 + length + 1)
-  message[0] = 0x51
-  message.writeUInt32BE(4 + length + 1, 1)
-  message.write(text, 5)
-  return message
 }
