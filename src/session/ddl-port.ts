@@ -8,6 +8,7 @@ import {
   type PlacedMessage,
   takeDdlMessage,
 } from '../ddl/transaction.ts'
+import { ExitCode, FollowerError } from '../errors.ts'
 import type { Transaction } from '../model/changes.ts'
 import type { DdlMessage } from '../model/ddl-message.ts'
 import type { FollowSettings } from '../model/follow.ts'
@@ -49,6 +50,7 @@ export class DdlReplayer implements DdlPort {
       await keys.know(side.content)
       const result = takeDdlMessage(side.content, keys, transaction.xid, state)
       if ('message' in result) taken.push({ index, message: result.message })
+      else if (result.rejected === 'version') throw newerCapture()
       else this.reject(transaction, result.rejected)
     }
     const places = new Map(hoistCreateTableAs(taken).map(({ index, message }) => [index, message]))
@@ -71,16 +73,18 @@ export class DdlReplayer implements DdlPort {
 
   private context(transaction: Transaction): DdlContext {
     const { settings, prepared, client, daemonRole, log, pins } = this.options
+    const upstreamMajor = Math.trunc(prepared.upstreamVersion / 10_000)
     return {
       client,
       follow: settings.name,
       publications: prepared.publications,
-      upstreamMajor: Math.trunc(prepared.upstreamVersion / 10_000),
+      upstreamMajor,
       downstreamMajor: Math.trunc(prepared.downstreamVersion / 10_000),
       onRewrite: settings.onRewrite,
       daemonRole,
       lsn: formatLsn(transaction.endLsn),
       log,
+      newTablesUnpublished: listsTables(settings, upstreamMajor),
       columnOrder: (message) => columnOrder(message, transaction.relations),
       pins,
     }
@@ -97,6 +101,22 @@ export class DdlReplayer implements DdlPort {
   private count(reason: string): void {
     this.options.metrics.ddlMessagesRejected.inc({ downstream: this.options.settings.name, reason })
   }
+}
+
+/** A publication that names tables holds a new one only from its CREATE on: rows of a CREATE TABLE AS come before. */
+function listsTables(settings: FollowSettings, upstreamMajor: number): boolean {
+  return settings.tables.some(({ table }) => table !== '*' || upstreamMajor < 15)
+}
+
+/** Only a genuine message gets so far: its MAC was right. */
+function newerCapture(): FollowerError {
+  return new FollowerError('the capture upstream speaks a newer version than this follower', {
+    code: 'FLW-331',
+    exit: ExitCode.apply,
+    effect:
+      'the downstream holds everything before this transaction and nothing of it; the position did not move',
+    fix: ['start the newer follower that installed the capture'],
+  })
 }
 
 /** The rows of a CREATE TABLE AS tell the order of its columns, which a state does not. */
