@@ -71,18 +71,7 @@ export async function follow(
     },
   }
   start(options.args, options.env)
-  await waitUntil(
-    async () => {
-      if (!following.follower.running) return true
-      return (
-        (await value(
-          made.upstream,
-          `SELECT active FROM pg_replication_slots WHERE slot_name = '${made.name}'`,
-        )) === 't'
-      )
-    },
-    { what: 'the follower at its slot' },
-  )
-  if (!following.follower.running) throw new Error(`the follower has ended:\n${following.follower.output}`)
+  // Not before it streams: while the slot is made it is active, too, and rows that come then are refused.
+  await following.follower.ready({ upstream: made.upstream })
   return following
 }
