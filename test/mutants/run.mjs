@@ -1,10 +1,12 @@
 // Builds each known-bad variant in a copy of the project and sees that its test fails there; that the same test
 // passes without the change is for `npm test` to show. Prints a line for each; exits 1 if any was not caught.
+// `node test/mutants/run.mjs [part of a name] [--report FILE]`; the report counts as vitest's does.
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { mutants } from './mutants.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -18,7 +20,8 @@ const copied = [
   'tsconfig.build.json',
   'vitest.config.ts',
 ]
-const chosen = mutants.filter(({ name }) => name.includes(process.argv[2] ?? ''))
+const { values, positionals } = parseArgs({ options: { report: { type: 'string' } }, allowPositionals: true })
+const chosen = mutants.filter(({ name }) => name.includes(positionals[0] ?? ''))
 
 let caught = 0
 for (const mutant of chosen) {
@@ -47,6 +50,10 @@ for (const mutant of chosen) {
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
+}
+if (values.report) {
+  const counts = { numPassedTests: caught, numFailedTests: chosen.length - caught, numPendingTests: 0 }
+  writeFileSync(values.report, JSON.stringify(counts))
 }
 console.log(`${caught} of ${chosen.length} mutants caught`)
 process.exitCode = caught === chosen.length ? 0 : 1
