@@ -152,7 +152,7 @@ function whereRow(
   parameters: Parameters,
 ): string {
   const chosen = identityColumns(relation, target, columns)
-  if (chosen.length === 0) throw noIdentity(relation)
+  if (chosen.length === 0 && relation.columns.length > 0) throw noIdentity(relation)
   const condition = chosen
     .map((each) =>
       equals(each, parameters.use(shape.old === 'none' ? each.index : -1 - each.index, each.column)),
@@ -163,8 +163,9 @@ function whereRow(
     target.uniqueKeys.some((key) => key.every((name) => names.has(name) && target.columns.get(name)?.notNull))
   )
     return condition
+  // Rows of a table without columns are all alike.
   const place = target.kind === 'p' ? '(tableoid, ctid)' : 'ctid'
-  return `${place} = (SELECT ${target.kind === 'p' ? 'tableoid, ctid' : 'ctid'} FROM ${tableExpression(target)} WHERE ${condition} LIMIT 1)`
+  return `${place} = (SELECT ${target.kind === 'p' ? 'tableoid, ctid' : 'ctid'} FROM ${tableExpression(target)} WHERE ${condition || 'true'} LIMIT 1)`
 }
 
 function identityColumns(relation: Relation, target: TargetTable, columns: Mapped[]): Mapped[] {
