@@ -1,6 +1,7 @@
 import { messageInsert, messageTruncate, type Transaction } from '../model/changes.ts'
 import type { ConflictResolution, ConflictType } from '../model/follow.ts'
 import type { ServerError } from '../postgres/response.ts'
+import { sqlstate } from '../postgres/sqlstate.ts'
 import type { ApplyEvents } from './applier.ts'
 import { sendChange } from './batch.ts'
 import { conflictError } from './conflicts.ts'
@@ -55,19 +56,38 @@ async function insertStep(
   onConflict: OnConflict,
   events: ApplyEvents,
 ): Promise<void> {
+  const { change, statements } = session
   const resolution = onConflict.insert_exists
-  const existing = resolution === 'halt' ? 'error' : resolution
-  const shape = { ...shapeOf(session.change, known.identityAlways), existing: 'skip' as const }
-  if (existing === 'error') {
-    await run(session, place, session.statements.forChange(known, session.change))
+  if (resolution === 'halt') {
+    await run(session, place, statements.forChange(known, change))
     return
   }
-  const count = await run(session, place, session.statements.forShape(known, shape))
-  if (count > 0) return
-  // Either a row is in the way, or a replica trigger suppressed the insert; both end here with the user's choice.
-  if (existing === 'overwrite')
-    await run(session, place, session.statements.forShape(known, { ...shape, existing: 'overwrite' }))
-  if (!known.target.replicaTriggers) events.conflict('insert_exists', resolution, place)
+  if (!(await isInTheWay(session, known, place))) return
+  if (resolution === 'overwrite') {
+    const shape = { ...shapeOf(change, known.identityAlways), existing: 'overwrite' as const }
+    await run(session, place, statements.forShape(known, shape))
+  }
+  events.conflict('insert_exists', resolution, place)
+}
+
+/** Inserts the row; true where another one is in its way. A trigger that suppresses the row is no conflict. */
+async function isInTheWay(session: ApplySession, known: RelationStatements, place: Place): Promise<boolean> {
+  const { change, client, statements } = session
+  if (!known.target.replicaTriggers) {
+    const shape = { ...shapeOf(change, known.identityAlways), existing: 'skip' as const }
+    return (await run(session, place, statements.forShape(known, shape))) === 0
+  }
+  // No row is what both say, the trigger and ON CONFLICT; the error of a plain INSERT is the row's alone.
+  await client.query('SAVEPOINT follower_insert')
+  try {
+    await run(session, place, statements.forChange(known, change))
+    await client.query('RELEASE SAVEPOINT follower_insert')
+  } catch (error) {
+    if (!['23505', '23P01'].includes(sqlstate(error) ?? '')) throw error
+    await client.query('ROLLBACK TO SAVEPOINT follower_insert; RELEASE SAVEPOINT follower_insert')
+    return true
+  }
+  return false
 }
 
 async function findStep(
