@@ -5,7 +5,7 @@ import { cleanUp } from './support/cleanup.ts'
 import { type Failure, failure } from './support/failure.ts'
 import { follow } from './support/follow.ts'
 import { type Follower, runFollower } from './support/follower.ts'
-import { asUser, cluster, databases, inDatabase } from './support/servers.ts'
+import { asUser, available, cluster, databases, inDatabase } from './support/servers.ts'
 import { client, query, script, statements, value } from './support/sql.ts'
 import { waitUntil } from './support/wait.ts'
 
@@ -35,7 +35,7 @@ describe('the servers', () => {
     const password = 'c4nary/p@ss word'
     const server = await cluster({
       password,
-      settings: { wal_level: 'replica', max_replication_slots: '1' },
+      settings: { wal_level: 'replica', max_replication_slots: '1', max_wal_senders: '0' },
     })
     await statements(server.conninfo(), ['CREATE DATABASE up', 'CREATE DATABASE down'])
     const upstream = server.conninfo('up')
@@ -49,9 +49,10 @@ describe('the servers', () => {
       return it
     }
 
-    const walLevel = await failure(start(), 6)
-    expect(walLevel).toMatchObject({ code: 'FLW-101', message: expect.stringContaining('wal_level') })
-    await script(upstream, walLevel.fix)
+    const both = await failure(start(), 6)
+    expect(both).toMatchObject({ code: 'FLW-100', context: { codes: 'FLW-101 FLW-105' } })
+    expect(both.detail).toMatch(/wal_level is replica[\s\S]*max_wal_senders = 0 upstream, 0 in use/)
+    await statements(upstream, both.fix.match(/ALTER SYSTEM[^;]*;/g) ?? [])
     await server.restart()
 
     await query(upstream, `SELECT pg_create_physical_replication_slot('somebody')`)
@@ -299,6 +300,47 @@ describe('the follow', () => {
     await f.run('INSERT INTO t VALUES (5)')
     const [up, down] = await f.both('SELECT a FROM t ORDER BY a')
     expect(down).toBe(up)
+  })
+})
+
+describe('the stream', () => {
+  it.skipIf(!available('15'))(
+    'an error of the walsender stops the follow and names the upstream',
+    async () => {
+      const f = await follow({ pair: '15', args: ['--ddl', 'off'] })
+      await f.settle()
+      const before = await value(f.downstream, position)
+      await script(f.upstream, `DROP PUBLICATION ${f.name}; INSERT INTO settled VALUES (1000)`)
+      const error = await failure(f.follower, 4)
+      expect(error).toMatchObject({ code: 'FLW-410', sqlstate: '42704' })
+      expect(error.message).toContain(`publication "${f.name}" does not exist`)
+      expect(await value(f.downstream, position)).toBe(before)
+    },
+  )
+})
+
+describe('the command line', () => {
+  it('shows no password of what it cannot read', { timeout: 60_000 }, async () => {
+    const good = 'postgresql://u:c4nary@127.0.0.1:1/db'
+    const wrong: [exit: number, ...args: string[]][] = [
+      [3, '--upstream', 'postgresql://u:c4nary@127.0.0.1:port/db', '--downstream', good],
+      [3, '--upstream', 'postgresql://u:c4nary@[::1/db', '--downstream', good],
+      [3, '--upstream', good, '--downstream', "host=x password='c4nary"],
+      [3, '--upstream', good, '--downstream', 'host=x pasword=c4nary'],
+      [3, '--upstream', `${good}?sslmode=c4nary`.replace('=c4nary', '=no'), '--downstream', good],
+      [2, '--upstreem', good, '--downstream', good],
+      [2, good],
+      [2, '--upstream', good],
+      [2, '--upstream', good, '--downstream', good, '--until', 'never'],
+    ]
+    await Promise.all(
+      wrong.map(async ([exit, ...args]) => {
+        const it = runFollower(['start', ...args])
+        expect((await it.exit).code, it.output).toBe(exit)
+        expect(it.output).toMatch(/FLW-0\d\d/)
+        expect(it.output).not.toMatch(/c4nary/)
+      }),
+    )
   })
 })
 

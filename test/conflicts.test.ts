@@ -30,6 +30,7 @@ describe('a conflict', () => {
         'ALTER TABLE c ALTER b SET STORAGE EXTERNAL',
         `INSERT INTO c SELECT g, 'before' FROM generate_series(1, 20) g`,
         'CREATE TABLE d(a int PRIMARY KEY, b int UNIQUE DEFERRABLE)',
+        'CREATE TABLE e(a int PRIMARY KEY, b text)',
       ],
     })
     const { upstream, downstream } = f
@@ -38,7 +39,12 @@ describe('a conflict', () => {
     await script(
       downstream,
       `DELETE FROM c WHERE a IN (2, 3, 5, 6, 7);
-       INSERT INTO c VALUES (101, 'down', NULL), (104, 'down', 104), (108, 'down', 8); INSERT INTO d VALUES (1, 1)`,
+       INSERT INTO c VALUES (101, 'down', NULL), (104, 'down', 104), (108, 'down', 8); INSERT INTO d VALUES (1, 1);
+       INSERT INTO e VALUES (1, 'down');
+       CREATE FUNCTION odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         IF NEW.a % 2 = 1 THEN RETURN NEW; END IF; RETURN NULL; END $$;
+       CREATE TRIGGER odd BEFORE INSERT ON e FOR EACH ROW EXECUTE FUNCTION odd();
+       ALTER TABLE e ENABLE REPLICA TRIGGER odd`,
     )
 
     const web = ['--web-listen', '127.0.0.1:0']
@@ -74,15 +80,25 @@ describe('a conflict', () => {
       { a: '1', b: '1' },
       { a: '2', b: '20' },
     ])
+    // A suppressed row is none, and a row in the way is one also where a trigger might have suppressed it.
+    await f.run(`INSERT INTO e SELECT g, 'up' FROM generate_series(1, 4) g`)
+    expect(await query(downstream, `SELECT string_agg(a || b, ' ' ORDER BY a) AS e FROM e`)).toEqual([
+      { e: '1down 3up' },
+    ])
+    expect(
+      conflictsOf(f)
+        .map((line) => `${line.relation} ${line.key}`)
+        .slice(3),
+    ).toEqual(['public.d (a)=(1)', 'public.e (a)=(1)'])
     const counted = await metrics(f)
     const count = (name: string, type: string, resolution: string, n: number) =>
       expect(counted).toContain(
         `follower_${name}{downstream="${f.name}",type="${type}",resolution="${resolution}"} ${n}`,
       )
-    count('conflicts_total', 'insert_exists', 'skip', 2)
+    count('conflicts_total', 'insert_exists', 'skip', 3)
     count('conflicts_total', 'update_missing', 'skip', 1)
     count('conflicts_total', 'delete_missing', 'skip', 1)
-    expect(counted).toContain(`follower_changes_skipped_total{downstream="${f.name}",reason="conflict"} 4`)
+    expect(counted).toContain(`follower_changes_skipped_total{downstream="${f.name}",reason="conflict"} 5`)
     expect(await f.stop()).toBe(0)
 
     const overwrite = [
@@ -259,7 +275,10 @@ describe('a downstream of its own shape', () => {
     const values = wide.map((_, i) => i).join(', ')
     await f.run(`INSERT INTO wide VALUES (1, ${values}), (2, ${values}); INSERT INTO full_wide VALUES (${values}), (${values});
       UPDATE wide SET ${wide.map((name) => `${name} = -${name}`).join(', ')} WHERE id = 1; UPDATE full_wide SET c999 = NULL; DELETE FROM wide WHERE id = 2`)
-    await f.run('INSERT INTO none DEFAULT VALUES; INSERT INTO none DEFAULT VALUES')
+    await f.run(
+      'INSERT INTO none DEFAULT VALUES; INSERT INTO none DEFAULT VALUES; INSERT INTO none DEFAULT VALUES',
+    )
+    await f.run('DELETE FROM none WHERE ctid IN (SELECT ctid FROM none LIMIT 1)')
     await equal(f, 'SELECT * FROM wide')
     await equal(f, 'SELECT * FROM full_wide')
     expect(await equal(f, 'SELECT count(*) FROM none')).toContain('"2"')
@@ -411,6 +430,11 @@ describe('a second follower of the same name', () => {
     if (!first.running) expect((await first.exit).code, first.output).toBe(11)
     await f.run('INSERT INTO t VALUES (100)')
     await equal(f, 'SELECT a FROM t ORDER BY a')
+
+    // One that waits can be stopped, too.
+    const fourth = runFollower([...f.args, '--web-listen', 'off'])
+    await fourth.line(/another follower of/)
+    expect(await fourth.stop()).toEqual({ code: 0, signal: null })
 
     // Killed, it makes room for the next.
     const third = runFollower([...f.args, '--web-listen', 'off'])
