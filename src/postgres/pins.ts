@@ -36,6 +36,11 @@ const downstreamOnly: Readonly<Record<string, string>> = {
   plan_cache_mode: 'auto',
 }
 
+const upstreamOnly: Readonly<Record<string, string>> = {
+  // What a start writes must not wait for the synchronous standby that the follower itself is.
+  synchronous_commit: 'local',
+}
+
 /** Settings that not every supported server has (idle_session_timeout: 14, transaction_timeout: 17). */
 const optional: Readonly<Record<string, string>> = {
   idle_session_timeout: '0',
@@ -56,7 +61,7 @@ const clientEncoding =
 export function pins(end: End): string {
   const set = (name: string, value: string): string =>
     `pg_catalog.set_config(${quoteLiteral(name)}, ${value}, false)`
-  const settings = { ...common, ...(end === 'downstream' ? downstreamOnly : {}) }
+  const settings = { ...common, ...(end === 'downstream' ? downstreamOnly : upstreamOnly) }
   return `SELECT ${[
     ...Object.entries(settings).map(([name, value]) => set(name, quoteLiteral(value))),
     set('client_encoding', clientEncoding),
