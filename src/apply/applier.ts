@@ -78,8 +78,10 @@ export class Applier {
         await this.session.commit(last)
       }
     } catch (error) {
-      const reason = this.reasonToRedo(error)
-      if (reason === undefined) throw applyError(error, { transaction: last })
+      // What the server said counts: it may be a reason that passes.
+      const cause = error instanceof BatchFailed ? (error.error ?? error) : error
+      const reason = this.reasonToRedo(cause)
+      if (reason === undefined) throw applyError(cause, { transaction: last })
       await this.session.rollback()
       this.events.redone(batch, reason)
       for (const transaction of batch) await this.stepwise(transaction)
@@ -87,8 +89,7 @@ export class Applier {
   }
 
   /** Only what a step by step run may do better, or name better, is done again. */
-  private reasonToRedo(error: unknown): string | undefined {
-    const cause = error instanceof BatchFailed ? (error.error ?? error) : error
+  private reasonToRedo(cause: unknown): string | undefined {
     if (cause instanceof BatchFailed) return cause.message
     if (cause instanceof ServerError)
       return isTransient(cause) || cause.code === fenced ? undefined : cause.message

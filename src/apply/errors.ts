@@ -83,6 +83,20 @@ export function applyError(error: unknown, place: Place): Error {
   )
 }
 
+/** What stops or delays the follow where not a row but its position could not be written. */
+export function progressError(error: ServerError): Error {
+  if (error.code === fenced) return fencedError()
+  if (isTransient(error)) return downstreamLost(error)
+  return new FollowerError(`the progress row downstream cannot be written: ${error.message}`, {
+    code: 'FLW-313',
+    exit: ExitCode.apply,
+    effect: 'the downstream holds everything up to its position, which did not move',
+    fix: ['remove the cause downstream, then start again'],
+    sqlstate: error.code,
+    cause: error,
+  })
+}
+
 function describe(place: Place): string {
   return `commit ${formatLsn(place.transaction.endLsn)}${place.key ? `, key ${place.key}` : ''}`
 }
@@ -104,7 +118,7 @@ function withPlace(error: FollowerError, place: Place): FollowerError {
   })
 }
 
-export function fencedError(): FollowerError {
+function fencedError(): FollowerError {
   return new FollowerError('another follower has taken this follow', {
     code: 'FLW-230',
     exit: ExitCode.held,

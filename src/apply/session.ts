@@ -6,7 +6,7 @@ import type { Planner } from '../model/statement.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { quoteLiteral } from '../postgres/identifier.ts'
 import { Pipeline } from '../postgres/pipeline.ts'
-import { fenced, fencedError } from './errors.ts'
+import { progressError } from './errors.ts'
 import { Statements } from './statements.ts'
 
 /**
@@ -65,7 +65,7 @@ export class ApplySession {
     this.pipeline.open()
     this.pipeline.statement(this.advance(lsn, undefined))
     const result = await this.pipeline.sync()
-    if (result.error) throw result.error.code === fenced ? fencedError() : result.error
+    if (result.error) throw progressError(result.error)
     this.position = lsn
   }
 
