@@ -386,6 +386,37 @@ describe('a follower that is to end', () => {
   })
 })
 
+describe('a batch that is given up for a reason that passes', () => {
+  it('is applied again, once, and nothing ends', { timeout: 60_000 }, async () => {
+    const f = await follow({ before: ['CREATE TABLE t(a int)', 'ALTER TABLE t REPLICA IDENTITY FULL'] })
+    await f.settle()
+    const locker = await client(f.downstream)
+    for (const [i, end] of ['pg_cancel_backend', 'pg_terminate_backend'].entries()) {
+      await locker.query('BEGIN; LOCK TABLE t IN EXCLUSIVE MODE')
+      await statements(
+        f.upstream,
+        [1, 2, 3].map((n) => `INSERT INTO t VALUES (${10 * i + n})`),
+      )
+      const waiting = `FROM pg_locks WHERE relation = 't'::regclass AND NOT granted`
+      await f.follower.until(
+        async () => (await value(f.downstream, `SELECT count(*) ${waiting}`)) === '1',
+        'it waits',
+      )
+      await query(f.downstream, `SELECT ${end}(pid) ${waiting}`)
+      await f.follower.until(
+        () => log(f.follower).filter((line) => line.attempt !== undefined)[i],
+        'it tries again',
+      )
+      await locker.query('ROLLBACK')
+      await f.settle()
+    }
+    await equal(f, 'SELECT a FROM t ORDER BY a')
+    const tries = log(f.follower).filter((line) => line.attempt !== undefined)
+    expect(tries.map((line) => line.err?.sqlstate)).toEqual(['57014', '57P01'])
+    expect(await f.stop()).toBe(0)
+  })
+})
+
 describe('a second follower of the same name', () => {
   it('waits, takes over, and the first one commits nothing more', { timeout: 120_000 }, async () => {
     const f = await follow({ before: ['CREATE TABLE t(a int)', 'ALTER TABLE t REPLICA IDENTITY FULL'] })
