@@ -67,11 +67,14 @@ test.skipIf(!available('18'))('a planted difference fails it', async () => {
   expect(it.leftOver()).toEqual([])
 })
 
-test.skipIf(!available('18'))('an interrupted demo leaves nothing over', async () => {
+test.skipIf(!available('18')).each([
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const)('a demo that %s ends leaves nothing over', async (signal, code) => {
   const it = demo([])
   await waitUntil(() => it.output.includes('streaming'), { timeout: 60_000 })
-  it.child.kill('SIGINT')
-  expect(await it.exit).toBe(130)
+  it.child.kill(signal)
+  expect(await it.exit).toBe(code)
   await waitUntil(() => it.leftOver().length === 0, { what: 'servers and directories to be gone' })
 })
 

@@ -1,6 +1,10 @@
+import { spawn } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { cleanUp } from './support/cleanup.ts'
 import { available, cluster, databases } from './support/servers.ts'
 import { client, query, script, value } from './support/sql.ts'
+import { waitUntil } from './support/wait.ts'
 
 describe.each(['18', '15', '15-18', '18-15'] as const)('the pair %s', (pair) => {
   test.skipIf(!available(pair))('gives two empty databases that share a name and nothing else', async () => {
@@ -47,4 +51,22 @@ test('a server of its own keeps port and rows over SIGKILL, and wants its passwo
   await expect(query(server.conninfo().replace(/:[^:@]*@/, ':wrong@'), 'SELECT 1')).rejects.toMatchObject({
     code: '28P01',
   })
+})
+
+test('servers do not outlive a process that is killed', async () => {
+  const code = `import { startCluster } from '${import.meta.resolve('../dist/demo/cluster.js')}'
+    const { dir, pid } = await startCluster()
+    console.log(JSON.stringify({ dir, pid }))
+    setInterval(() => {}, 1000)`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  cleanUp(() => child.kill('SIGKILL'))
+  const line = await new Promise<string>((resolve) =>
+    child.stdout.once('data', (data) => resolve(String(data))),
+  )
+  const { dir, pid } = JSON.parse(line) as { dir: string; pid: number }
+  expect(existsSync(dir) && existsSync(`/proc/${pid}`)).toBe(true)
+  child.kill('SIGKILL')
+  await waitUntil(() => !existsSync(dir) && !existsSync(`/proc/${pid}`))
 })

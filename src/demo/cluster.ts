@@ -1,5 +1,4 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { randomInt } from 'node:crypto'
 import {
   appendFileSync,
   chownSync,
@@ -10,11 +9,11 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { type Account, binaryVersion, embeddedBinDir, serverAccount, temporaryRoot } from './binaries.ts'
+import { exited, freePort, guard, isReady } from './postmaster.ts'
 
 export interface ClusterOptions {
   /** Directory of initdb and postgres; the embedded PostgreSQL where absent. */
@@ -86,6 +85,7 @@ export class Cluster {
   readonly #password: string | undefined
   #port = 0
   #process: ChildProcess | undefined
+  readonly #guardian: ChildProcess
 
   constructor(binDir: string, dir: string, account: Account | undefined, password: string | undefined) {
     this.binDir = binDir
@@ -93,6 +93,7 @@ export class Cluster {
     this.version = binaryVersion(binDir)
     this.#account = account
     this.#password = password
+    this.#guardian = guard(dir)
   }
 
   get port(): number {
@@ -161,12 +162,14 @@ export class Cluster {
     this.#process?.kill('SIGQUIT')
     this.#process = undefined
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 })
+    this.#guardian.kill('SIGKILL')
   }
 
   /** Lets the server outlive this process; whoever asks for it has to remove `dir` later. */
   release(): void {
     alive.delete(this)
     this.#process?.unref()
+    this.#guardian.kill('SIGKILL')
   }
 
   /** Undefined once connections are accepted, else the end of the log. */
@@ -227,38 +230,4 @@ async function initdb(
 
 function spawnOptions(cwd: string, account: Account | undefined) {
   return { cwd, env: { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC' }, ...account }
-}
-
-/** The eighth line of postmaster.pid tells the state: src/include/utils/pidfile.h of PostgreSQL. */
-function isReady(dataDir: string, pid: number): boolean {
-  let text: string
-  try {
-    text = readFileSync(path.join(dataDir, 'postmaster.pid'), 'utf8')
-  } catch {
-    return false
-  }
-  const lines = text.split('\n')
-  return lines[0] === String(pid) && lines[7]?.trim() === 'ready'
-}
-
-async function exited(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  await new Promise((resolve) => child.once('exit', resolve))
-}
-
-/**
- * A port that is free now. Below the kernel's range for outgoing connections: otherwise a client that connects again
- * and again to a stopped server may be given that very port, and keep the server from coming back.
- */
-async function freePort(): Promise<number> {
-  for (let attempt = 0; attempt < 200; attempt++) {
-    const port = randomInt(15_000, 32_000)
-    const free = await new Promise<boolean>((resolve) => {
-      const probe = createServer()
-      probe.once('error', () => resolve(false))
-      probe.listen(port, '127.0.0.1', () => probe.close(() => resolve(true)))
-    })
-    if (free) return port
-  }
-  throw new Error('found no free port between 15000 and 32000')
 }
