@@ -281,10 +281,18 @@ describe('the follow', () => {
     await script(upstream, 'INSERT INTO t VALUES (3)')
     f.start()
     await f.settle()
-    await f.stop()
 
     // The slot is dropped: never made anew over a gap; the printed way begins again.
-    await script(upstream, `SELECT pg_drop_replication_slot('${name}'); INSERT INTO t VALUES (4)`)
+    await waitUntil(async () => {
+      await query(
+        upstream,
+        `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '${name}' AND active`,
+      )
+      await query(upstream, `SELECT pg_drop_replication_slot('${name}')`)
+      return true
+    })
+    expect(['FLW-201', 'FLW-207']).toContain((await failure(f.follower, 7)).code)
+    await script(upstream, 'INSERT INTO t VALUES (4)')
     const gone = await failure(again(), 7)
     expect(gone).toMatchObject({ code: 'FLW-201', message: expect.stringContaining(name) })
     expect(
@@ -382,6 +390,15 @@ const halts: readonly Halt[] = [
       expect(error.fix).toContain('or start with --on-conflict insert_exists=skip|overwrite')
       return 'DELETE FROM t WHERE a = 50'
     },
+  },
+  {
+    what: 'a row after a schema change in the same transaction',
+    table: '(a int PRIMARY KEY, b text)',
+    spoil: `INSERT INTO t VALUES (50, 'in the way')`,
+    fails: 'CREATE TABLE made(a int PRIMARY KEY); INSERT INTO made VALUES (1); INSERT INTO t VALUES (50)',
+    ...{ code: 'FLW-310', sqlstate: '23505', says: /Key \(a\)=\(50\) already exists/, key: '(a)=(50)' },
+    // Where the table had stayed, it could not be made again.
+    remedy: () => 'DELETE FROM t WHERE a = 50; DO $$ BEGIN CREATE TABLE made(); DROP TABLE made; END $$',
   },
   {
     what: 'a CHECK, on an UPDATE',
@@ -503,7 +520,8 @@ describe('a transaction that cannot be applied', () => {
       await statements(upstream, [
         schema(i),
         ...[1, 2].map((n) => `INSERT INTO good VALUES (${10 * i + n})`),
-        `INSERT INTO good VALUES (${10 * i + 3}); ${fails}; INSERT INTO good VALUES (${10 * i + 4})`,
+        ...['BEGIN', `INSERT INTO good VALUES (${10 * i + 3})`, ...fails.split('; ')],
+        ...[`INSERT INTO good VALUES (${10 * i + 4})`, 'COMMIT'],
         ...[5, 6].map((n) => `INSERT INTO good VALUES (${10 * i + n})`),
       ])
     }
