@@ -16,7 +16,7 @@ function demo(args: readonly string[], env: Record<string, string> = {}) {
   chmodSync(dir, 0o755)
   cleanUp(() => rmSync(dir, { recursive: true, force: true, maxRetries: 10 }))
   const child = spawn(process.execPath, [main, ...args], {
-    env: { ...process.env, TMPDIR: dir, FOLLOWER_DEMO_SECONDS: '6', ...env },
+    env: { ...process.env, TMPDIR: dir, FOLLOWER_DEMO_SECONDS: '6', NO_COLOR: '1', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   cleanUp(() => child.kill('SIGTERM'))

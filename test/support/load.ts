@@ -139,6 +139,19 @@ function ddlRound(k: number): readonly Transaction[] {
   ]
 }
 
+/** The next transaction; `whole`: the one before is known to be committed. */
+type Next = (random: Random, n: number, whole: boolean) => Transaction
+
+/** Round after round. What is left of one whose transaction got lost would not find what that one made. */
+function schemaChanges(): Next {
+  let k = 1
+  let round: Transaction[] = []
+  return (_random, _n, whole) => {
+    if (round.length === 0 || !whole) round = [...ddlRound(++k)]
+    return round.shift()!
+  }
+}
+
 /** Makes the load's tables and starts its writers. Stopped at the end of the test (or file), if not before. */
 export async function startLoad(conninfo: string, options: LoadOptions): Promise<Load> {
   const schema = options.schema ?? 'public'
@@ -173,9 +186,7 @@ export class Load {
     for (let writer = 1; writer <= count; writer++)
       this.#writers.push(this.#run(writer, random(options.seed + writer), (it, n) => rows(it, writer, n)))
     if (options.ddl !== false) {
-      const all: Transaction[] = []
-      for (let k = 2; k < 2000; k++) all.push(...ddlRound(k))
-      this.#writers.push(this.#run(0, random(options.seed), (_, n) => all[(n - 1) % all.length]!))
+      this.#writers.push(this.#run(0, random(options.seed), schemaChanges()))
     }
   }
 
@@ -186,17 +197,16 @@ export class Load {
     if (this.#failure) throw this.#failure
   }
 
-  async #run(
-    writer: number,
-    random: Random,
-    next: (random: Random, n: number) => Transaction,
-  ): Promise<void> {
+  async #run(writer: number, random: Random, next: Next): Promise<void> {
     let session: pg.Client | undefined
+    let whole = true
     for (let n = 1; !this.#stopped; n++) {
-      const transaction = next(random, n)
+      const transaction = next(random, n, whole)
+      whole = false
       try {
         session ??= await this.#connect()
         await this.#commit(session, transaction, writer, n)
+        whole = true
       } catch (error) {
         if (isDeadlock(error)) await session?.query('ROLLBACK').catch(() => {})
         else if (isLost(error)) {
