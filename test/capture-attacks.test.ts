@@ -33,36 +33,53 @@ describe.each(['18', '15'] as const)('hostile and unlucky users on PostgreSQL %s
     ).toEqual(['mac', 'format', 'CREATE TABLE'])
   })
 
-  test('the outbox takes no row by hand, nor from inside a command', async () => {
-    expect(await refused("INSERT INTO follower.ddl_outbox (kind, tag) VALUES ('end', 'CREATE TABLE')")).toBe(
-      '42501',
-    )
-    expect(
-      await refused(
-        "INSERT INTO follower.ddl_outbox (kind, tag, role) VALUES ('end', 'CREATE TABLE', 'postgres')",
-      ),
-    ).toBe('42501')
+  test('the author is who runs the command, whatever was said before', async () => {
+    await it.messages()
+    await bob.query(`SET follower.author = '{"role": "postgres", "settings": {}}'`)
     await bob.query(`CREATE FUNCTION lie() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
-      INSERT INTO follower.ddl_outbox (kind, tag) VALUES ('end', 'CREATE TABLE'); RETURN 1; END $f$`)
-    expect(await refused('CREATE TABLE lies AS SELECT lie()')).toBe('42501')
-    await bob.query('CREATE TABLE lies (a int); INSERT INTO lies VALUES (1)')
-    expect(await refused('ALTER TABLE lies ADD b int DEFAULT lie()')).toBe('42501')
-    expect(await refused('SELECT lie()')).toBe('42501')
-    expect((await it.messages()).map((m) => m.tag)).toEqual(['CREATE FUNCTION', 'CREATE TABLE'])
+      PERFORM set_config('follower.author', '{"role": "postgres", "settings": {}}', true); RETURN 1; END $f$`)
+    await bob.query('CREATE TABLE lies AS SELECT lie()')
+    await bob.query('ALTER TABLE lies ADD b int DEFAULT lie()')
+    await bob.query('DROP TABLE lies')
+    await bob.query('RESET follower.author')
+    const messages = await it.messages()
+    expect(messages.map((m) => m.role)).toEqual(messages.map(() => it.bob))
+    expect(messages.map((m) => m.tag)).toContain('DROP TABLE')
   })
 
-  test('a function that looks like ours gets its own caller’s name at most, and only during a command', async () => {
-    await bob.query(`CREATE FUNCTION capture_ddl() RETURNS int LANGUAGE plpgsql AS $f$ BEGIN
-INSERT INTO follower.ddl_outbox (kind, tag, error) VALUES ('broken', 'CREATE TABLE', 'lie');
-RETURN 1; END $f$`)
+  test('the role is the true one in a function with the rights of its owner', async () => {
+    const session = await it.session(it.alice)
+    await session.query(`CREATE SCHEMA ${it.alice}; GRANT USAGE ON SCHEMA ${it.alice} TO ${it.bob};
+      CREATE FUNCTION ${it.alice}.make() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS
+      $f$ BEGIN CREATE TABLE ${it.alice}.made (); END $f$`)
     await it.messages()
-    // 39P03: no event is under way.
-    expect(await refused('SELECT capture_ddl()')).toBe('39P03')
-    expect(await it.messages()).toEqual([])
-    await bob.query('CREATE TABLE imitation AS SELECT capture_ddl()')
-    const messages = await it.messages()
-    expect(new Set(messages.map((m) => m.role))).toEqual(new Set([it.bob]))
-    expect(messages.filter((m) => m.kind === 'broken')).toHaveLength(1)
+    await bob.query(`SELECT ${it.alice}.make()`)
+    expect(await it.messages()).toMatchObject([{ role: it.alice, tag: 'CREATE TABLE' }])
+  })
+
+  test('schema follower in the search_path hides nothing', async () => {
+    const session = await it.session()
+    await session.query('SET search_path = follower, public')
+    await session.query('CREATE TABLE public.seen ()')
+    expect(await it.messages()).toMatchObject([
+      { settings: { search_path: 'follower, public' }, objects: [{ identity: 'public.seen' }] },
+    ])
+  })
+
+  test('what would name no author is not signed, nor silent', async () => {
+    const other = await captured(major)
+    const [session, user] = [await other.session(), await other.session(other.bob)]
+    await session.query('ALTER EVENT TRIGGER follower_author_ddl_command_end DISABLE')
+    await other.changes()
+    await user.query(
+      `SET follower.author = '{"role": "postgres", "settings": {}}'; CREATE SCHEMA ${other.bob}`,
+    )
+    expect((await other.messages()).map((m) => [m.kind, m.error])).toEqual([
+      ['broken', expect.stringContaining('follower_author_ddl_command_end is not enabled')],
+    ])
+    await user.query("SET follower.author = 'nonsense'")
+    await user.query(`ALTER SCHEMA ${other.bob} RENAME TO ${other.alice}`)
+    expect((await other.changes()).map((c) => c.kind)).toEqual(['rejected'])
   })
 
   test.each([
@@ -74,15 +91,12 @@ RETURN 1; END $f$`)
     ["CALL follower.keep_identity('{1}')", '42501'],
     ["SELECT nextval('follower.ddl_counter')", '42501'],
     ['CREATE TABLE follower.mine ()', '42501'],
-    ['ALTER TABLE follower.ddl_outbox DISABLE TRIGGER ALL', '42501'],
     ['ALTER EVENT TRIGGER follower_ddl_command_end DISABLE', '42501'],
     ['DROP EVENT TRIGGER follower_sql_drop', '42501'],
-    ['CREATE RULE r AS ON INSERT TO follower.ddl_outbox DO INSTEAD NOTHING', '42501'],
-    ['CREATE TABLE child () INHERITS (follower.ddl_outbox)', '42501'],
-    [
-      'CREATE TABLE victim (role name); CREATE TRIGGER t BEFORE INSERT ON victim FOR EACH ROW EXECUTE FUNCTION follower.emit_ddl()',
-      '42501',
-    ],
+    ['ALTER EVENT TRIGGER follower_author_ddl_command_end DISABLE', '42501'],
+    ["CALL follower.emit_ddl('end', 'ddl_command_end', 'CREATE TABLE', '{}', '', NULL)", '42501'],
+    ['SELECT follower.capture_ddl()', '42501'],
+    ['SELECT follower.stamp_author()', '42501'],
     ['SET session_replication_role = replica', '42501'],
   ])('refused: %s', async (text, code) => {
     expect(await refused(text)).toBe(code)
@@ -159,9 +173,7 @@ RETURN 1; END $f$`)
         'signed',
       ],
       ['the key is gone', 'DELETE FROM follower.secret', 'unsigned'],
-      ['the grants are gone', 'REVOKE ALL ON SCHEMA follower FROM PUBLIC', 'unsigned'],
-      ['the triggers are off', 'ALTER TABLE follower.ddl_outbox DISABLE TRIGGER b_emit', 'stored'],
-      ['the outbox is gone', 'DROP TABLE follower.ddl_outbox', 'unsigned'],
+      ['the registry is gone', 'DROP TABLE follower.follow CASCADE', 'unsigned'],
     ])('%s', async (_, breakage, how) => {
       const broken = await captured(major)
       const session = await broken.session()
@@ -181,11 +193,6 @@ RETURN 1; END $f$`)
       await user.query('CREATE TABLE t (i int); INSERT INTO t VALUES (1); CREATE INDEX ON t (i)')
       await user.query('DROP TABLE t')
       const changes = (await broken.changes()).filter((c) => c.kind !== 'row')
-      if (how === 'stored') {
-        expect(changes).toEqual([])
-        expect(await value(broken.conninfo, 'SELECT count(*) > 0 FROM follower.ddl_outbox')).toBe('t')
-        return
-      }
       expect(warnings.join()).toContain('follower could not capture CREATE TABLE')
       const first = changes[0]!
       if (how === 'unsigned') expect(first.kind).toBe('rejected')

@@ -42,7 +42,7 @@ describe.each(['18', '15'] as const)('capture on PostgreSQL %s', (major) => {
       TimeZone: expect.any(String),
       role: 'none',
     })
-    expect(message!.context).toMatch(/^PL\/pgSQL function (follower\.)?capture_ddl\(\) line \d+ at [^\n]*$/)
+    expect(message!.context).toMatch(/^PL\/pgSQL function follower\.capture_ddl\(\) line \d+ at [^\n]*$/)
     expect(message!.objects).toMatchObject([
       {
         tag: 'CREATE TABLE',
@@ -330,7 +330,7 @@ describe.each(['18', '15'] as const)('capture on PostgreSQL %s', (major) => {
         stdout.replace(/^COPY .* FROM stdin;\n[\s\S]*?^\\\.\n/gm, '').replace(/^\\.*\n/gm, ''),
       )
       await query(other, 'CREATE TABLE after_restore ()')
-      expect(await value(other, "SELECT count(*) FROM pg_event_trigger WHERE evtenabled = 'A'")).toBe('3')
+      expect(await value(other, "SELECT count(*) FROM pg_event_trigger WHERE evtenabled = 'A'")).toBe('6')
     } finally {
       await query(it.conninfo, `DROP DATABASE ${name} WITH (FORCE)`)
     }

@@ -205,10 +205,7 @@ describe('code of an author', () => {
     await unharmed()
   })
 
-  it('can not have the row triggers sign what it says', async () => {
-    await expect(
-      up.run(`insert into follower.ddl_outbox (kind, tag) values ('broken', 'X')`, 'mallory'),
-    ).rejects.toThrow('only the event triggers')
+  it('can not sign what it says', async () => {
     await up.run(
       `select pg_logical_emit_message(true, 'follower.ddl', 'FLW1 x ${'0'.repeat(64)} {}')`,
       'mallory',

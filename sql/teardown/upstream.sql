@@ -3,6 +3,9 @@
 DROP EVENT TRIGGER IF EXISTS follower_ddl_command_end;
 DROP EVENT TRIGGER IF EXISTS follower_sql_drop;
 DROP EVENT TRIGGER IF EXISTS follower_ddl_command_start;
+DROP EVENT TRIGGER IF EXISTS follower_author_ddl_command_end;
+DROP EVENT TRIGGER IF EXISTS follower_author_sql_drop;
+DROP EVENT TRIGGER IF EXISTS follower_author_ddl_command_start;
 
 DO $$
 DECLARE
@@ -28,10 +31,11 @@ BEGIN
     DROP SCHEMA IF EXISTS follower CASCADE;
     RETURN;
   END IF;
-  DROP TABLE IF EXISTS follower.ddl_outbox, follower.follow, follower.secret, follower.identity CASCADE;
+  DROP TABLE IF EXISTS follower.follow, follower.secret, follower.identity CASCADE;
   DROP SEQUENCE IF EXISTS follower.ddl_counter;
   DROP ROUTINE IF EXISTS
-    follower.capture_ddl(), follower.stamp_ddl(), follower.emit_ddl(), follower.bereft_tables(), follower.salvaged_tables(),
+    follower.capture_ddl(), follower.stamp_author(), follower.emit_ddl(text, text, text, text, text, text),
+    follower.bereft_tables(), follower.salvaged_tables(),
     follower.is_noise(text, text, text, boolean, boolean, text[], integer),
     follower.role_attributes(name), follower.missing_values(oid, "char"), follower.ddl_commands(), follower.ddl_objects(),
     follower.dropped_objects(), follower.ddl_dropped(),

@@ -5,6 +5,9 @@
 DROP EVENT TRIGGER IF EXISTS follower_ddl_command_end;
 DROP EVENT TRIGGER IF EXISTS follower_sql_drop;
 DROP EVENT TRIGGER IF EXISTS follower_ddl_command_start;
+DROP EVENT TRIGGER IF EXISTS follower_author_ddl_command_end;
+DROP EVENT TRIGGER IF EXISTS follower_author_sql_drop;
+DROP EVENT TRIGGER IF EXISTS follower_author_ddl_command_start;
 
 -- What this schema holds runs with the rights of whoever installs it, so nobody else may have put anything there before.
 DO $$
@@ -65,17 +68,6 @@ CREATE TABLE IF NOT EXISTS follower.identity (
 COMMENT ON TABLE follower.identity IS
   'Tables that follower gave REPLICA IDENTITY FULL, so that UPDATE and DELETE work; previous: what pg_class.relreplident was.';
 
--- Event triggers insert here, row triggers turn the row into a message; no row ever stays.
-CREATE TABLE IF NOT EXISTS follower.ddl_outbox (
-  kind text,
-  tag text,
-  error text,
-  role name,
-  settings jsonb
-);
-COMMENT ON TABLE follower.ddl_outbox IS
-  'Way of DDL events to the row triggers that sign and emit them. Always empty: a row here means that the triggers were off.';
-
 CREATE SEQUENCE IF NOT EXISTS follower.ddl_counter;
 
 -- Also against what ALTER DEFAULT PRIVILEGES gave to others.
@@ -92,7 +84,7 @@ BEGIN
       UNION ALL
       SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::pg_catalog.regclass, c.relowner, c.relacl
       FROM pg_catalog.pg_class c
-      WHERE c.oid = ANY (ARRAY['follower.follow', 'follower.secret', 'follower.identity', 'follower.ddl_outbox',
+      WHERE c.oid = ANY (ARRAY['follower.follow', 'follower.secret', 'follower.identity',
         'follower.ddl_counter']::pg_catalog.regclass[])
     ) o,
     pg_catalog.aclexplode(o.acl) a
@@ -101,5 +93,3 @@ BEGIN
     EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s CASCADE', target, grantee);
   END LOOP;
 END $$;
-GRANT USAGE ON SCHEMA follower TO PUBLIC;
-GRANT INSERT (kind, tag, error) ON follower.ddl_outbox TO PUBLIC;

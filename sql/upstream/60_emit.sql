@@ -1,46 +1,36 @@
 -- Upstream, 6 of 6: from event to message.
 --
--- event trigger (rights of whoever runs the DDL) -> row in follower.ddl_outbox -> trigger a_stamp (the same rights: writes down who
--- that is) -> trigger b_emit (rights of follower's owner: signs, emits, stores nothing). The role in a message is therefore true,
--- also inside SECURITY DEFINER functions, and no role can have a message signed that names another one.
+-- Two event triggers on each event, which fire in the order of their names, with nothing of a user's in between:
+-- 1. follower_author_*, rights of whoever runs the DDL: writes down who that is, and under which settings.
+-- 2. follower_*, rights of follower's owner: reads that, looks at the catalogs, signs, emits.
+-- The role in a message is therefore true, also inside SECURITY DEFINER functions, and no role can have a message signed that names
+-- another one: event trigger functions can't be called by hand, and what a role sets itself is overwritten by the first.
 --
--- follower.capture_ddl() and follower.stamp_ddl() run under any search_path and for a superuser's DDL as superuser: each name and
--- each operator in them must be qualified.
+-- follower.stamp_author() runs under any search_path and for a superuser's DDL as superuser: each name and each operator in it must
+-- be qualified. It catches nothing: what fails here (a cancel, the end of the stack) fails the command.
 
-CREATE OR REPLACE FUNCTION follower.stamp_ddl() RETURNS trigger
+CREATE OR REPLACE FUNCTION follower.stamp_author() RETURNS event_trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-  NEW.role := CURRENT_USER;
-  -- The path, and what else changes the meaning of a statement.
-  NEW.settings := (
-    SELECT pg_catalog.jsonb_object_agg(s.name, pg_catalog.current_setting(s.name))
-    FROM pg_catalog.unnest(ARRAY['search_path', 'role', 'DateStyle', 'IntervalStyle', 'TimeZone', 'default_tablespace',
-      'default_table_access_method', 'default_toast_compression', 'check_function_bodies', 'standard_conforming_strings',
-      'xmloption', 'array_nulls', 'transform_null_equals']::pg_catalog.text[]) AS s (name));
-  RETURN NEW;
+  PERFORM pg_catalog.set_config('follower.author', pg_catalog.jsonb_build_object(
+    'role', CURRENT_USER,
+    -- The path, and what else changes the meaning of a statement.
+    'settings', (
+      SELECT pg_catalog.jsonb_object_agg(s.name, pg_catalog.current_setting(s.name))
+      FROM pg_catalog.unnest(ARRAY['search_path', 'role', 'DateStyle', 'IntervalStyle', 'TimeZone', 'default_tablespace',
+        'default_table_access_method', 'default_toast_compression', 'check_function_bodies', 'standard_conforming_strings',
+        'xmloption', 'array_nulls', 'transform_null_equals']::pg_catalog.text[]) AS s (name)))::pg_catalog.text, true);
 END $$;
 
--- The settings are fixed because catalog texts are printed with them, the labels of the context translated, and the patterns in these
--- functions read.
-CREATE OR REPLACE FUNCTION follower.emit_ddl() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-SET DateStyle = 'ISO, MDY'
-SET IntervalStyle = 'postgres'
-SET TimeZone = 'UTC'
-SET bytea_output = 'hex'
-SET extra_float_digits = 1
-SET lc_messages = 'C'
-SET quote_all_identifiers = off
-SET standard_conforming_strings = on
-AS $$
+-- author_stamp: what follower.stamp_author() wrote. kind: end, drop, start, or broken with the error that it was broken by. stack: PG_CONTEXT of follower.capture_ddl().
+CREATE OR REPLACE PROCEDURE follower.emit_ddl(kind text, event text, tag text, author_stamp text, stack text, error text)
+LANGUAGE plpgsql AS $$
 DECLARE
-  own constant text := '^[^\n]*\nSQL statement "INSERT INTO follower\.ddl_outbox [^"\n]*"\n'
-    || '(PL/pgSQL function (?:"?follower"?\.)?"?capture_ddl"?\(\) line \d+ at SQL statement)(?:\n(.*))?$';
+  author constant jsonb := author_stamp;
+  -- What the command came from: nothing at top level.
+  outer_frames constant text := substring(stack FROM '\n(.*)$');
   -- Their text may hold passwords, and none of them is for the follower.
   ignored constant text := '^(CREATE|ALTER|DROP) (PUBLICATION|SUBSCRIPTION|EVENT TRIGGER|SERVER|USER MAPPING)$';
-  stack text;
-  frames text[];
   query text := coalesce(current_query(), '');
   query_hash text;
   statement text;
@@ -53,30 +43,26 @@ DECLARE
   sent text;
   payload bytea;
 BEGIN
-  GET DIAGNOSTICS stack = PG_CONTEXT;
-  frames := regexp_match(stack, own);
-  IF TG_RELID <> 'follower.ddl_outbox'::regclass OR frames IS NULL THEN
-    RAISE insufficient_privilege USING MESSAGE = 'only the event triggers of follower insert into follower.ddl_outbox';
-  END IF;
   IF NOT EXISTS (SELECT FROM follower.follow) THEN
-    RETURN NULL;
+    RETURN;
   ELSIF current_setting('follower.own', true) <> '' THEN
     IF current_setting('follower.own') = follower.mark('own') THEN
-      RETURN NULL;
+      RETURN;
     END IF;
   END IF;
 
   -- The text of the statement itself, or, in a string of several, of all of them; an inner one has the rest of the context behind.
-  statement := CASE WHEN frames[2] IS NULL THEN query ELSE regexp_replace(frames[2], '^SQL statement "', '') END;
+  statement := CASE WHEN outer_frames IS NULL THEN query ELSE regexp_replace(outer_frames, '^SQL statement "', '') END;
   several := position(';' IN rtrim(statement, E' \t\r\n;')) > 0;
 
-  IF NEW.kind <> 'broken' AND NOT EXISTS (SELECT FROM follower.secret) THEN
-    RAISE EXCEPTION 'follower.secret holds no key';
-  ELSIF NEW.kind = 'broken' THEN
+  IF kind = 'broken' THEN
     relations := follower.salvaged_tables();
-  ELSIF NEW.kind = 'start' THEN
-    PERFORM FROM pg_event_trigger_ddl_commands(); -- fails outside of events
-  ELSIF NEW.kind = 'end' THEN
+  ELSIF NOT EXISTS (SELECT FROM follower.secret) THEN
+    RAISE EXCEPTION 'follower.secret holds no key';
+  ELSIF NOT EXISTS (SELECT FROM pg_event_trigger t WHERE t.evtname = 'follower_author_' || event AND t.evtenabled = 'A') THEN
+    -- Then anybody could have said who it is.
+    RAISE EXCEPTION 'event trigger follower_author_% is not enabled', event;
+  ELSIF kind = 'end' THEN
     SELECT array_agg(DISTINCT c.kind),
       array_agg(DISTINCT c.relation) FILTER (
         -- Other commands can neither make a table nor rob it of its key; they have weaker locks, which must stay so.
@@ -85,36 +71,37 @@ BEGIN
     FROM follower.ddl_commands() c;
     CALL follower.keep_publications(relations);
     objects := CASE WHEN 'user' = ANY (kinds) THEN follower.ddl_objects() ELSE '[]' END;
-  ELSIF NEW.kind = 'drop' THEN
+  ELSIF kind = 'drop' THEN
     dropped := follower.ddl_dropped();
     -- ALTER TABLE lists its table at its end.
-    relations := CASE WHEN NEW.tag = 'ALTER TABLE' THEN '{}' ELSE follower.bereft_tables() END;
+    relations := CASE WHEN tag = 'ALTER TABLE' THEN '{}' ELSE follower.bereft_tables() END;
     CALL follower.keep_publications(relations);
     DELETE FROM follower.identity i USING pg_event_trigger_dropped_objects() d
     WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = i.relid;
   END IF;
 
-  IF follower.is_noise(NEW.kind, NEW.tag, statement, frames[2] IS NOT NULL, several, kinds, jsonb_array_length(dropped))
+  IF follower.is_noise(kind, tag, statement, outer_frames IS NOT NULL, several, kinds, jsonb_array_length(dropped))
     OR NOT EXISTS (SELECT FROM follower.follow f WHERE f.ddl)
-    OR NEW.tag ~ ignored AND NOT several
+    OR tag ~ ignored AND NOT several
   THEN
     CALL follower.keep_identity(relations);
-    RETURN NULL;
+    RETURN;
   END IF;
 
   query_hash := encode(sha256(convert_to(query, getdatabaseencoding())), 'hex');
   message := jsonb_build_object(
-    'v', 1, 'kind', NEW.kind, 'xid', pg_current_xact_id()::text, 'n', nextval('follower.ddl_counter')::text,
-    'role', NEW.role, 'attributes', follower.role_attributes(NEW.role), 'tag', NEW.tag, 'query_hash', query_hash,
-    'context', concat_ws(E'\n', frames[1], frames[2]),
-    'statement_time', statement_timestamp(), 'settings', NEW.settings,
-    'objects', CASE WHEN NEW.tag ~ ignored THEN '[]' ELSE objects END,
-    'dropped', CASE WHEN NEW.tag ~ ignored THEN '[]' ELSE dropped END)
-    || CASE WHEN NEW.kind = 'broken' THEN jsonb_build_object('error', coalesce(NEW.error, '')) ELSE '{}' END;
+    'v', 1, 'kind', kind, 'xid', pg_current_xact_id()::text, 'n', nextval('follower.ddl_counter')::text,
+    'role', author ->> 'role', 'attributes', follower.role_attributes(author ->> 'role'), 'tag', tag, 'query_hash', query_hash,
+    'context', stack,
+    'statement_time', statement_timestamp(), 'settings', author -> 'settings',
+    'objects', CASE WHEN tag ~ ignored THEN '[]' ELSE objects END,
+    'dropped', CASE WHEN tag ~ ignored THEN '[]' ELSE dropped END)
+    || CASE WHEN kind = 'broken' THEN jsonb_build_object('error', coalesce(error, '')) ELSE '{}' END;
 
-  -- The text goes out once a transaction. A rolled back savepoint takes the setting back together with the message.
+  -- The text goes out once a transaction, and not where the context has it: it may say more than concerns a follower. A rolled back
+  -- savepoint takes the setting back together with the message.
   sent := follower.mark('sent ' || query_hash);
-  IF NEW.tag !~ ignored AND current_setting('follower.sent', true) IS DISTINCT FROM sent THEN
+  IF tag !~ ignored AND outer_frames IS NULL AND current_setting('follower.sent', true) IS DISTINCT FROM sent THEN
     message := message || jsonb_build_object('query', query);
     PERFORM set_config('follower.sent', sent, true);
   END IF;
@@ -127,7 +114,6 @@ BEGIN
   -- by LSN: with nothing in between, a row of the next savepoint could overtake the message.
   PERFORM pg_logical_emit_message(true, 'follower.pad', '');
   CALL follower.keep_identity(relations);
-  RETURN NULL;
 END $$;
 
 -- Events that say nothing to a follower: of temporary objects, of members of an extension, of follower's own.
@@ -179,54 +165,73 @@ EXCEPTION
 END $$;
 
 -- No statement may fail because of follower, so errors end here; but none may be lost without a word, so that the follower stops.
+-- The settings are fixed because catalog texts are printed with them, the labels of the context translated, and the patterns in these
+-- functions read.
 CREATE OR REPLACE FUNCTION follower.capture_ddl() RETURNS event_trigger
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, MDY'
+SET IntervalStyle = 'postgres'
+SET TimeZone = 'UTC'
+SET bytea_output = 'hex'
+SET extra_float_digits = 1
+SET lc_messages = 'C'
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
+SET array_nulls = on
+SET transform_null_equals = off
+AS $$
 DECLARE
-  event_kind pg_catalog.text := 'end';
-  failure pg_catalog.text;
+  kind constant text := CASE tg_event WHEN 'sql_drop' THEN 'drop' WHEN 'ddl_command_start' THEN 'start' ELSE 'end' END;
+  author constant text := current_setting('follower.author', true);
+  stack text;
+  failure text;
 BEGIN
   -- The only command with events that a read-only transaction may run; it changes nothing that a follower sees.
-  IF tg_tag OPERATOR(pg_catalog.=) 'REINDEX' THEN
+  IF tg_tag = 'REINDEX' THEN
     RETURN;
-  ELSIF tg_event OPERATOR(pg_catalog.=) 'sql_drop' THEN
-    event_kind := 'drop';
-  ELSIF tg_event OPERATOR(pg_catalog.=) 'ddl_command_start' THEN
-    event_kind := 'start';
   END IF;
+  GET DIAGNOSTICS stack = PG_CONTEXT;
   BEGIN
-    INSERT INTO follower.ddl_outbox (kind, tag) VALUES (event_kind, tg_tag);
+    CALL follower.emit_ddl(kind, tg_event, tg_tag, author, stack, NULL);
   EXCEPTION WHEN OTHERS THEN
-    failure := pg_catalog.concat(SQLSTATE, ': ', SQLERRM);
+    failure := concat(SQLSTATE, ': ', SQLERRM);
   END;
   IF failure IS NOT NULL THEN
     RAISE WARNING 'follower could not capture %: %', tg_tag, failure
       USING HINT = 'Followers of this database stop here. See docs/errors.md.';
-    INSERT INTO follower.ddl_outbox (kind, tag, error) VALUES ('broken', tg_tag, failure);
+    CALL follower.emit_ddl('broken', tg_event, tg_tag, author, stack, failure);
   END IF;
-EXCEPTION WHEN OTHERS THEN
-  BEGIN
-    -- Nobody signs this, but whoever follows counts it.
-    PERFORM pg_catalog.pg_logical_emit_message(true, 'follower.ddl', 'FLW1 - - broken');
-  EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'follower could not even say so: %', SQLERRM;
-  END;
+EXCEPTION
+  -- A command at the very end of the stack must not go unseen: there it fails itself, as a little deeper it would have.
+  WHEN statement_too_complex OR invalid_regular_expression THEN -- the second is what a pattern says there
+    RAISE;
+  WHEN OTHERS THEN
+    BEGIN
+      -- Nobody signs this, but whoever follows counts it.
+      PERFORM pg_logical_emit_message(true, 'follower.ddl', 'FLW1 - - broken');
+    EXCEPTION WHEN OTHERS THEN
+      RAISE WARNING 'follower could not even say so: %', SQLERRM;
+    END;
 END $$;
 
-REVOKE ALL ON FUNCTION follower.stamp_ddl(), follower.emit_ddl(),
-  follower.is_noise(text, text, text, boolean, boolean, text[], integer), follower.bereft_tables(),
-  follower.salvaged_tables(), follower.capture_ddl() FROM PUBLIC;
+REVOKE ALL ON ROUTINE follower.stamp_author(), follower.emit_ddl(text, text, text, text, text, text), follower.capture_ddl(),
+  follower.is_noise(text, text, text, boolean, boolean, text[], integer), follower.bereft_tables(), follower.salvaged_tables()
+  FROM PUBLIC;
 
--- Triggers of one kind fire in the order of their names: the stamp first.
-CREATE OR REPLACE TRIGGER a_stamp BEFORE INSERT ON follower.ddl_outbox FOR EACH ROW EXECUTE FUNCTION follower.stamp_ddl();
-CREATE OR REPLACE TRIGGER b_emit BEFORE INSERT ON follower.ddl_outbox FOR EACH ROW EXECUTE FUNCTION follower.emit_ddl();
--- ALWAYS: session_replication_role = replica must not hide DDL.
-ALTER TABLE follower.ddl_outbox ENABLE ALWAYS TRIGGER a_stamp, ENABLE ALWAYS TRIGGER b_emit;
-
+-- On ddl_command_start because the rows of these two come before their end.
+CREATE EVENT TRIGGER follower_author_ddl_command_start ON ddl_command_start
+  WHEN TAG IN ('CREATE TABLE AS', 'SELECT INTO') EXECUTE FUNCTION follower.stamp_author();
 CREATE EVENT TRIGGER follower_ddl_command_start ON ddl_command_start
-  -- Their rows come before their end.
   WHEN TAG IN ('CREATE TABLE AS', 'SELECT INTO') EXECUTE FUNCTION follower.capture_ddl();
+CREATE EVENT TRIGGER follower_author_sql_drop ON sql_drop EXECUTE FUNCTION follower.stamp_author();
 CREATE EVENT TRIGGER follower_sql_drop ON sql_drop EXECUTE FUNCTION follower.capture_ddl();
+CREATE EVENT TRIGGER follower_author_ddl_command_end ON ddl_command_end EXECUTE FUNCTION follower.stamp_author();
 CREATE EVENT TRIGGER follower_ddl_command_end ON ddl_command_end EXECUTE FUNCTION follower.capture_ddl();
+-- ALWAYS: session_replication_role = replica must not hide DDL. The authors' first: nothing may be captured without them.
+ALTER EVENT TRIGGER follower_author_ddl_command_start ENABLE ALWAYS;
+ALTER EVENT TRIGGER follower_author_sql_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER follower_author_ddl_command_end ENABLE ALWAYS;
 ALTER EVENT TRIGGER follower_ddl_command_start ENABLE ALWAYS;
 ALTER EVENT TRIGGER follower_sql_drop ENABLE ALWAYS;
 ALTER EVENT TRIGGER follower_ddl_command_end ENABLE ALWAYS;

@@ -66,13 +66,6 @@ async function replay(
 
   const truths = truthOf(message, context, 'role' in author ? author.role : message.role)
   if ('problem' in author) return settle(message, truths, { error: author.problem }, context)
-  if (candidates.ambiguous && truths.length === 0)
-    throw ddlError(321, 'which statement of its text ran cannot be told', message, context, {
-      detail:
-        'The text holds several statements that it may have been, and follower knows no state of the object to compare.',
-      statement: candidates.list[0]?.statement.text,
-      fix: manualFix,
-    })
   if (
     context.newTablesUnpublished &&
     createsTableAs(message.tag) &&
@@ -89,11 +82,14 @@ async function replay(
       ],
     })
   const ways = waysOf(message, candidates, truths, context)
+  // No state tells which one ran. That matters only where one of them has anything to do here.
+  const blind = candidates.ambiguous && truths.length === 0
   let failure: Failure = {}
   for (const way of ways) {
     try {
       const kept = await attempt(context, async () => {
         await way.run(author.role)
+        if (blind) throw undecided(message, way.text, context)
         await failpointOn('ddl.replayed', context.client)
         const left = await differences(truths, context)
         failure = { text: way.text, differences: left }
@@ -107,9 +103,19 @@ async function replay(
       if (isTransient(error) || (sqlstate(error) === undefined && !(error instanceof FollowerError)))
         throw error
       failure = { text: way.text, error }
+      if (blind) await settle(message, truths, failure, context)
     }
   }
   return settle(message, truths, failure, context)
+}
+
+function undecided(message: DdlMessage, statement: string, context: DdlContext): FollowerError {
+  return ddlError(321, 'which statement of its text ran cannot be told', message, context, {
+    detail:
+      'The text holds several statements that it may have been, and follower knows no state of the object to compare.',
+    statement,
+    fix: manualFix,
+  })
 }
 
 async function replayDrop(message: DdlMessage, author: Author, context: DdlContext): Promise<DdlOutcome> {

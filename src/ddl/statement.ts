@@ -47,23 +47,30 @@ export function parseStatements(text: string): Statement[] | undefined {
 }
 
 /** Every string in a parse tree: names, among others. */
-export function stringsOf(node: unknown, into = new Set<string>()): Set<string> {
-  if (typeof node === 'string') into.add(node)
-  else if (Array.isArray(node)) for (const item of node) stringsOf(item, into)
-  else if (typeof node === 'object' && node !== null)
-    for (const value of Object.values(node)) stringsOf(value, into)
-  return into
+export function stringsOf(tree: unknown): Set<string> {
+  const strings = new Set<string>()
+  for (const { value } of nodesOf(tree)) if (typeof value === 'string') strings.add(value)
+  return strings
 }
 
 /** Calls `visit` for each node of a tree with the node's type and fields. */
-export function walk(node: unknown, visit: (type: string, fields: Record<string, unknown>) => void): void {
-  if (Array.isArray(node)) for (const item of node) walk(item, visit)
-  else if (typeof node === 'object' && node !== null)
+export function walk(tree: unknown, visit: (type: string, fields: Record<string, unknown>) => void): void {
+  for (const { key, value } of nodesOf(tree))
+    if (/^[A-Z]/.test(key) && typeof value === 'object' && value !== null && !Array.isArray(value))
+      visit(key, value as Record<string, unknown>)
+}
+
+/** All values below a tree, in no order. Not recursive: a text may be nested deeper than our stack, and still be good. */
+function* nodesOf(tree: unknown): Generator<{ readonly key: string; readonly value: unknown }> {
+  const waiting: unknown[] = [tree]
+  while (waiting.length > 0) {
+    const node = waiting.pop()
+    if (typeof node !== 'object' || node === null) continue
     for (const [key, value] of Object.entries(node)) {
-      if (/^[A-Z]/.test(key) && typeof value === 'object' && value !== null && !Array.isArray(value))
-        visit(key, value as Record<string, unknown>)
-      walk(value, visit)
+      yield { key: Array.isArray(node) ? '' : key, value }
+      waiting.push(value)
     }
+  }
 }
 
 /**

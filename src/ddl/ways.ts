@@ -17,7 +17,7 @@ export interface Way {
   accept(): void
 }
 
-/** The ways to be tried in turn. The comparison of states says which one was right; without one, only the first counts. */
+/** The ways to be tried in turn. The comparison of states says which one was right; without one, only the first counts, or none. */
 export function waysOf(
   message: DdlMessage,
   candidates: Candidates,
@@ -44,7 +44,7 @@ export function waysOf(
       )
     return { text, accept, run }
   })
-  return truths.length === 0 ? ways.slice(0, 1) : ways
+  return truths.length === 0 && !candidates.ambiguous ? ways.slice(0, 1) : ways
 }
 
 /** Settings under which the text means the same. The wall sets the role; bodies of functions may name what is not followed. */

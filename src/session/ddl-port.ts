@@ -45,14 +45,16 @@ export class DdlReplayer implements DdlPort {
     if (!settings.ddl) return { run: async () => {} }
     const state = beginDdlTransaction()
     const taken: PlacedMessage[] = []
+    const rejected = new Map<string, number>()
     for (const [index, side] of transaction.sides.entries()) {
       if (side.kind !== 'ddl') continue
-      await keys.know(side.content)
+      await keys.know(side.content, transaction.endLsn)
       const result = takeDdlMessage(side.content, keys, transaction.xid, state)
       if ('message' in result) taken.push({ index, message: result.message })
       else if (result.rejected === 'version') throw newerCapture()
-      else this.reject(transaction, result.rejected)
+      else rejected.set(result.rejected, (rejected.get(result.rejected) ?? 0) + 1)
     }
+    this.reject(transaction, rejected)
     const places = new Map(hoistCreateTableAs(taken).map(({ index, message }) => [index, message]))
     const context = this.context(transaction)
     return {
@@ -90,16 +92,23 @@ export class DdlReplayer implements DdlPort {
     }
   }
 
-  private reject(transaction: Transaction, reason: string): void {
-    this.count(reason)
+  /** One line a transaction: whoever forges one message can forge a million. */
+  private reject(transaction: Transaction, rejected: ReadonlyMap<string, number>): void {
+    if (rejected.size === 0) return
+    for (const [reason, messages] of rejected) this.count(reason, messages)
     this.options.log.warn(
-      { reason, lsn: formatLsn(transaction.endLsn), xid: transaction.xid },
-      'a DDL message was rejected: it is not authentic',
+      {
+        rejected: Object.fromEntries(rejected),
+        lsn: formatLsn(transaction.endLsn),
+        xid: transaction.xid,
+      },
+      'DDL messages were rejected: they are not authentic',
     )
   }
 
-  private count(reason: string): void {
-    this.options.metrics.ddlMessagesRejected.inc({ downstream: this.options.settings.name, reason })
+  private count(reason: string, messages = 1): void {
+    const downstream = this.options.settings.name
+    this.options.metrics.ddlMessagesRejected.inc({ downstream, reason }, messages)
   }
 }
 

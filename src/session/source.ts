@@ -47,6 +47,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       if (duplicate) metrics.duplicatesSuppressed.inc({ downstream: settings.name })
       else pump.passed(endLsn, false)
     },
+    forged: () => metrics.ddlMessagesRejected.inc({ downstream: settings.name, reason: 'transaction' }),
   })
   const receiver = new Receiver(connections.stream, {
     wal: (buffer, offset, length) => decodePgoutput(buffer, offset, length, assembler),

@@ -20,6 +20,8 @@ export interface AssemblerHandlers {
   transaction(transaction: Transaction): void
   /** A commit that changes nothing followed, or that progress has already (P4). */
   passed(endLsn: Lsn, duplicate: boolean): void
+  /** A message with our prefix outside of a transaction: forged, since the capture's are transactional. */
+  forged(): void
 }
 
 /**
@@ -113,8 +115,11 @@ export class Assembler {
   }
 
   message(transactional: boolean, lsn: Lsn, prefix: string, content: Buffer): void {
-    // Messages of others, and forged ones outside of a transaction, are none of ours.
-    if (prefix !== ddlPrefix || !transactional) return
+    if (prefix !== ddlPrefix) return
+    if (!transactional) {
+      this.handlers.forged()
+      return
+    }
     const open = this.opened()
     open.ddl = true
     open.appendSide({ kind: 'ddl', content: Buffer.from(content), lsn }, messageLogical)
