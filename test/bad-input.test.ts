@@ -448,7 +448,7 @@ const halts: readonly Halt[] = [
     ...{ code: 'FLW-330', says: /removed it downstream/, key: '(a)=(2)' },
     context: { conflict: 'delete_missing' },
     remedy: (error) => {
-      expect(error.fix).toMatch(/--on-conflict delete_missing=skip$/m)
+      expect(error.fix).toMatch(/--on-conflict delete_missing=skip\|overwrite$/m)
       return 'INSERT INTO t VALUES (2)'
     },
   },
@@ -539,7 +539,7 @@ describe('a transaction that cannot be applied', () => {
           `SELECT lsn, (SELECT count(*) FROM good) AS good, (SELECT max(n) FROM good) FROM follower.progress`,
         )
       const untouched = await rows(i)
-      f.start()
+      f.start(['--on-conflict', 'delete_missing=halt'])
       const error = await failure(f.follower, 8)
       expect(error, what).toMatchObject({ code, context: { ...context, xid: expect.any(Number) } })
       expect(error.sqlstate, what).toBe(sqlstate)

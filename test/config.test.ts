@@ -77,10 +77,11 @@ describe('names', () => {
     expect(parseConflicts('insert_exists=skip, update_missing=overwrite')).toEqual({
       insert_exists: 'skip',
       update_missing: 'overwrite',
-      delete_missing: 'halt',
+      delete_missing: 'skip',
     })
     expect(() => parseConflicts('insert_exist=skip')).toThrow('did you mean insert_exists?')
-    expect(() => parseConflicts('delete_missing=overwrite')).toThrow('there are halt, skip')
+    expect(parseConflicts('delete_missing=halt').delete_missing).toBe('halt')
+    expect(() => parseConflicts('delete_missing=apply')).toThrow('there are halt, skip, overwrite')
     expect(() => parseConflicts('insert_exists')).toThrow('nothing is no resolution')
   })
 
@@ -107,7 +108,7 @@ describe('settings', () => {
       until: undefined,
       copy: undefined,
       noIdentity: 'refuse',
-      onConflict: { insert_exists: 'halt', update_missing: 'halt', delete_missing: 'halt' },
+      onConflict: { insert_exists: 'halt', update_missing: 'halt', delete_missing: 'skip' },
       onRewrite: 'halt',
       synchronousCommit: true,
       wait: true,
@@ -134,7 +135,7 @@ describe('settings', () => {
         until: '16/B374D848',
         copy: 'none',
         identity: 'insert-only',
-        onConflict: ['insert_exists=skip', 'delete_missing=skip'],
+        onConflict: ['insert_exists=skip', 'delete_missing=overwrite'],
         onRewrite: 'replay',
         synchronousCommit: 'off',
         wait: false,
@@ -155,7 +156,7 @@ describe('settings', () => {
       until: 0x16b374d848n,
       copy: 'none',
       noIdentity: 'insert-only',
-      onConflict: { insert_exists: 'skip', update_missing: 'halt', delete_missing: 'skip' },
+      onConflict: { insert_exists: 'skip', update_missing: 'halt', delete_missing: 'overwrite' },
       onRewrite: 'replay',
       synchronousCommit: false,
       wait: false,

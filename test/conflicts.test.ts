@@ -48,13 +48,7 @@ describe('a conflict', () => {
     )
 
     const web = ['--web-listen', '127.0.0.1:0']
-    f.start([
-      ...web,
-      '--on-conflict',
-      'insert_exists=skip,update_missing=skip',
-      '--on-conflict',
-      'delete_missing=skip',
-    ])
+    f.start([...web, '--on-conflict', 'insert_exists=skip', '--on-conflict', 'update_missing=skip'])
     await f.run(`INSERT INTO c VALUES (100, 'good'); INSERT INTO c VALUES (101, 'up'); UPDATE c SET b = 'up' WHERE a = 2;
       DELETE FROM c WHERE a = 3; UPDATE c SET b = 'good' WHERE a = 1`)
     const changed = 'SELECT a, b FROM c WHERE a IN (1, 2, 3, 100, 101) ORDER BY a'
@@ -157,11 +151,14 @@ describe('a conflict', () => {
       conflict: 'delete_missing',
       key: '(a)=(11)',
     })
-    const wrong = await followerCommand([...f.args, '--on-conflict', 'delete_missing=overwrite'])
+    const wrong = await followerCommand([...f.args, '--on-conflict', 'delete_missing=apply'])
     expect(wrong.code).toBe(2)
     expect(wrong.stderr).toMatch(/FLW-012.*delete_missing/)
-    f.start([...web, '--on-conflict', 'delete_missing=skip'])
+    f.start(web)
     await f.settle()
+    expect(conflictsOf(f)).toEqual([
+      expect.objectContaining({ conflict: 'delete_missing', resolution: 'skip', key: '(a)=(11)' }),
+    ])
     await equal(f, 'SELECT * FROM c WHERE a NOT IN (2, 7, 101) ORDER BY a')
     expect(await f.stop()).toBe(0)
   })

@@ -14,7 +14,7 @@ export function conflictError(type: ConflictType, place: Place, why?: string): F
       'the downstream holds everything before this transaction and nothing of it; the position did not move',
     fix: [
       `put the row into ${relation} downstream, then start again`,
-      `or start with --on-conflict ${type}=${type === 'delete_missing' ? 'skip' : 'skip|overwrite'}`,
+      `or start with --on-conflict ${type}=skip|overwrite`,
     ],
     context: { ...placeContext(place), conflict: type },
   })
