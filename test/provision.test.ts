@@ -52,7 +52,7 @@ describe.each<Pair>(['18', '15', '15-18', '18-15'])('on %s', (pair) => {
       const position = await takePosition(settings, ends, first)
       expect(position).toMatchObject({ epoch: 1n, timeline: 1 })
       expect(formatLsn(position.lsn)).toBe(slot)
-      expect(await value(db.upstream, 'SELECT count(*) FROM pg_event_trigger')).toBe('3')
+      expect(await value(db.upstream, 'SELECT count(*) FROM pg_event_trigger')).toBe('6')
 
       // A second start writes nothing upstream, where it would be WAL and locks on a database that works.
       const rows = 'SELECT xmin, name FROM follower.follow'
@@ -78,7 +78,7 @@ describe.each<Pair>(['18', '15', '15-18', '18-15'])('on %s', (pair) => {
       await prepare(other, ends, silent)
       expect(await published(db.upstream, other.name)).toEqual(['public.t'])
       await cleanup(settings, ends, silent)
-      expect(await value(db.upstream, 'SELECT count(*) FROM pg_event_trigger')).toBe('3')
+      expect(await value(db.upstream, 'SELECT count(*) FROM pg_event_trigger')).toBe('6')
       expect(await value(db.upstream, 'SELECT string_agg(name, $$,$$) FROM follower.follow')).toBe(other.name)
       expect(await progressLsn(db.downstream, other.name)).toBe(await slotLsn(db.upstream, other.slot))
       await cleanup(other, ends, silent)
@@ -204,6 +204,38 @@ describe('a start that dies', () => {
     await waitUntil(() => lines.some((line) => line.waitsFor?.some((who) => who.includes('slow report'))))
     await blocker.query('COMMIT')
     await start
+  })
+
+  test('takes no offence at rows and tables that the stream brings', async () => {
+    const { db, settings, ends } = await fresh('18')
+    for (const uri of [db.upstream, db.downstream]) await script(uri, 'CREATE TABLE bare (a int PRIMARY KEY)')
+    const writer = await client(db.upstream)
+    const ask = ends.upstream.query.bind(ends.upstream) as (...args: unknown[]) => unknown
+    let written = false
+    // The first question after the slot is there comes after a row and a table.
+    ends.upstream.query = (async (...args: unknown[]) => {
+      const slot = 'SELECT FROM pg_replication_slots WHERE slot_name = $1 AND confirmed_flush_lsn IS NOT NULL'
+      if (!written && (await writer.query(slot, [settings.slot])).rowCount) {
+        written = true
+        await writer.query('INSERT INTO bare VALUES (1); CREATE TABLE later AS SELECT 1 AS a')
+      }
+      return ask(...args)
+    }) as typeof ends.upstream.query
+    await prepare(settings, ends, silent)
+    expect(written).toBe(true)
+  })
+
+  test('sees rows that an open transaction brought meanwhile', async () => {
+    const { db, settings, ends } = await fresh('18')
+    for (const uri of [db.upstream, db.downstream]) await script(uri, 'CREATE TABLE bare (a int PRIMARY KEY)')
+    const other = await client(db.upstream)
+    await other.query('BEGIN; INSERT INTO bare VALUES (1)')
+    const start = refusal(prepare(settings, ends, silent))
+    await waitUntil(() =>
+      value(db.upstream, 'SELECT 1 FROM pg_replication_slots WHERE slot_name = $1', [settings.slot]),
+    )
+    await other.query('COMMIT')
+    expect((await start).code).toBe('FLW-120')
   })
 
   test('sees tables that an open transaction brought meanwhile, and leaves no slot', async () => {

@@ -2,6 +2,8 @@ import type pg from 'pg'
 import type { FollowSettings } from '../model/follow.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { connect } from '../postgres/connect.ts'
+import { quoteIdentifier } from '../postgres/identifier.ts'
+import { destroyClient } from '../postgres/socket.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { ask, askOne, column } from './query.ts'
@@ -11,19 +13,40 @@ import { readSlot } from './slot.ts'
 const reportEveryMs = 5000
 
 /**
- * Creates the slot. The server first waits for every transaction that is open upstream; whom it waits for is
- * logged. Losing the connection leaves no slot, or a whole one.
- * https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-REPLICATION
+ * Creates the slot and calls `look` with the name of a snapshot that shows the upstream as of its consistent point. The
+ * server first waits for every transaction that is open upstream; whom it waits for is logged. Losing the connection
+ * leaves no slot, or a whole one.
+ * https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-CREATE-REPLICATION-SLOT
  */
-export async function createSlot(settings: FollowSettings, upstream: pg.Client, log: Logger): Promise<void> {
-  const session = await askOne(upstream, 'upstream', 'SELECT pg_backend_pid() AS pid')
-  const reporter = reportWaits(settings, column(session ?? {}, 'pid'), log)
+export async function createSlot(
+  settings: FollowSettings,
+  upstream: pg.Client,
+  log: Logger,
+  look: (snapshot: string) => Promise<void>,
+): Promise<void> {
+  const { applicationName } = settings
+  const walsender = await connect({
+    end: 'upstream',
+    conninfo: settings.upstream,
+    applicationName,
+    replication: true,
+  })
+  // Whoever ends the session ends this part of it, too.
+  const cut = (): void => destroyClient(walsender)
+  upstream.once('end', cut)
   try {
-    await ask(upstream, 'upstream', "SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')", [
-      settings.slot,
-    ])
+    const session = await askOne(walsender, 'upstream', 'SELECT pg_backend_pid() AS pid')
+    const reporter = reportWaits(settings, column(session ?? {}, 'pid'), log)
+    // The snapshot lives until the walsender's next command.
+    const slot = await askOne(
+      walsender,
+      'upstream',
+      `CREATE_REPLICATION_SLOT ${quoteIdentifier(settings.slot)} LOGICAL pgoutput EXPORT_SNAPSHOT`,
+    ).finally(reporter.stop)
+    await look(column(slot ?? {}, 'snapshot_name'))
   } finally {
-    await reporter.stop()
+    upstream.removeListener('end', cut)
+    await walsender.end().catch(() => {})
   }
 }
 

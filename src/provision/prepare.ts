@@ -121,8 +121,7 @@ async function prepareSlot(
   if (lsn === undefined) {
     // An adopted slot may have gone with the session that was creating it; one that the user named must not.
     decideSlot(settings, seen.upstream, seen.progress, undefined)
-    await createSlot(settings, ends.upstream, log)
-    await recheck(settings, ends, seen)
+    await createSlot(settings, ends.upstream, log, (snapshot) => recheck(settings, ends, seen, snapshot))
     lsn = await slotPosition(settings, ends.upstream, log)
   }
   await failpoint('start.slot')
@@ -132,17 +131,28 @@ async function prepareSlot(
 }
 
 /**
- * A transaction that was open while the capture objects were made may have brought tables that nobody captured
- * and no check saw. The slot waited for all of these, so this look sees what they left.
+ * A transaction that was open while the capture objects were made may have brought tables and rows that nobody captured
+ * and no check saw. The slot waited for all of these, so its snapshot shows what they left, and nothing of what the stream
+ * brings.
  */
-async function recheck(settings: FollowSettings, ends: Ends, seen: Preflight): Promise<void> {
-  const tables = await followedTables(ends.upstream, settings)
-  const found = checkIdentities(settings, tables, seen.upstream.superuser)
-  const unsettled = tables.filter((table) => !seen.settled.has(displayTable(table)))
-  if (settings.copy === undefined)
-    found.push(...checkUncopied(await uncopiedTables(ends.upstream, ends.downstream, unsettled)))
+async function recheck(
+  settings: FollowSettings,
+  ends: Ends,
+  seen: Preflight,
+  snapshot: string,
+): Promise<void> {
+  const { upstream, downstream } = ends
+  const found = await inTransaction(upstream, 'upstream', async () => {
+    await ask(upstream, 'upstream', 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY')
+    await ask(upstream, 'upstream', `SET TRANSACTION SNAPSHOT '${snapshot}'`)
+    const tables = await followedTables(upstream, settings)
+    const identities = checkIdentities(settings, tables, seen.upstream.superuser)
+    if (settings.copy !== undefined) return identities
+    const unsettled = tables.filter((table) => !seen.settled.has(displayTable(table)))
+    return [...identities, ...checkUncopied(await uncopiedTables(upstream, downstream, unsettled))]
+  })
   const error = oneError(found)
   if (!error) return
-  await ask(ends.upstream, 'upstream', 'SELECT pg_drop_replication_slot($1)', [settings.slot])
+  await ask(upstream, 'upstream', 'SELECT pg_drop_replication_slot($1)', [settings.slot])
   throw error
 }
