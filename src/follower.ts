@@ -3,7 +3,7 @@ import type { FollowSettings } from './model/follow.ts'
 import type { Lsn } from './model/lsn.ts'
 import { isTransient, sqlstate } from './postgres/sqlstate.ts'
 import type { Prepared } from './provision/prepare.ts'
-import { openConnections, pause } from './session/connections.ts'
+import { openConnections, type PastSessions, pause } from './session/connections.ts'
 import { type PrepareContext, prepareEnds, resolveUntil } from './session/context.ts'
 import { runSession } from './session/session.ts'
 import type { Health } from './telemetry/health.ts'
@@ -35,7 +35,7 @@ export function backoff(attempt: number, random: number): number {
  */
 export async function runFollow(settings: FollowSettings, deps: FollowDependencies): Promise<void> {
   const { log, metrics, health, stop } = deps
-  const memory: Memory = { prepared: undefined, until: undefined, followed: false }
+  const memory: Memory = { prepared: undefined, until: undefined, followed: false, past: new Set() }
   for (let attempt = 1; !stop.aborted; attempt++) {
     try {
       await oneSession(settings, deps, memory, () => {
@@ -84,6 +84,7 @@ interface Memory {
   prepared: Prepared | undefined
   until: Lsn | undefined
   followed: boolean
+  readonly past: PastSessions
 }
 
 async function oneSession(
@@ -93,10 +94,11 @@ async function oneSession(
   started: () => void,
 ): Promise<void> {
   const { log, metrics, health, stop } = deps
+  const { past } = memory
   const lost = new AbortController()
   // It may wait for another follower's end, or for a slot that old transactions keep from being made.
   health.waiting = 'the other follower, or an open transaction upstream'
-  const connections = await openConnections(settings, log, stop, (error) => lost.abort(error))
+  const connections = await openConnections(settings, log, stop, (error) => lost.abort(error), past)
   health.upstreamConnected = true
   health.downstreamConnected = true
   metrics.upstreamUp.set(1)
@@ -105,7 +107,16 @@ async function oneSession(
   const giveUp = (): void => void connections.close()
   stop.addEventListener('abort', giveUp, { once: true })
   try {
-    const context: PrepareContext = { settings, connections, log, metrics, health, stop, lost: lost.signal }
+    const context: PrepareContext = {
+      settings,
+      connections,
+      past,
+      log,
+      metrics,
+      health,
+      stop,
+      lost: lost.signal,
+    }
     memory.prepared ??= await prepareEnds(context)
     memory.until ??= await resolveUntil(context)
     const session = { ...context, connections: await connections.withStream() }

@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
-import { connect } from '../postgres/connect.ts'
+import { connect, type End } from '../postgres/connect.ts'
 import { destroyClient } from '../postgres/socket.ts'
 import { lockHolder, lockKey } from '../provision/lock.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -26,30 +26,42 @@ export interface Connections extends EndConnections {
 
 const lockPollMs = 500
 
-/** Opens the ordinary connections, downstream first; `lost` is called once when one of them goes away. */
+/**
+ * Server processes that this program has had, by sessionKey. After a cut connection a server may keep its side of it for
+ * minutes, with our lock and our slot: no other follower, and waited for even with --no-wait.
+ */
+export type PastSessions = Set<string>
+
+export function sessionKey(end: End, pid: string | undefined): string {
+  return `${end} ${pid}`
+}
+
+/** Opens the ordinary connections, downstream first; `lost` is called once when one of them goes away. `past` grows. */
 export async function openConnections(
   settings: FollowSettings,
   log: Logger,
   signal: AbortSignal,
   lost: (error: Error) => void,
+  past: PastSessions,
 ): Promise<EndConnections> {
   const open: pg.Client[] = []
   const close = async (): Promise<void> => {
     for (const client of open) client.removeAllListeners('end')
     await Promise.all(open.map(endClient))
   }
-  const add = async (end: 'upstream' | 'downstream', replication = false): Promise<pg.Client> => {
+  const add = async (end: End, replication = false): Promise<pg.Client> => {
     const conninfo = settings[end]
     const suffix = end === 'downstream' ? ':downstream' : ''
     const applicationName = settings.applicationName.slice(0, 63 - suffix.length) + suffix
     const client = await connect({ end, conninfo, applicationName, replication, signal })
     open.push(client)
+    past.add(sessionKey(end, String((client as { processID?: number }).processID)))
     client.once('end', () => lost(connectionLost(end, conninfo.display)))
     return client
   }
   try {
     const lock = await add('downstream')
-    await takeLock(lock, settings, log, signal)
+    await takeLock(lock, settings, log, signal, past)
     const apply = await add('downstream')
     const upstream = await add('upstream')
     const ends = { lock, apply, upstream, close }
@@ -71,6 +83,7 @@ async function takeLock(
   settings: FollowSettings,
   log: Logger,
   signal: AbortSignal,
+  past: PastSessions,
 ): Promise<void> {
   const key = lockKey(settings.name)
   for (let told = false; ; told = true) {
@@ -78,7 +91,8 @@ async function takeLock(
     if (result.rows[0]?.taken === 't') return
     const holder = await lockHolder(client, 'downstream', key)
     const who = holder ? `pid ${holder.pid} (${holder.applicationName})` : 'another session'
-    if (!settings.wait) throw heldError(settings.name, `${who} holds its lock downstream`)
+    if (!settings.wait && !past.has(sessionKey('downstream', holder?.pid)))
+      throw heldError(settings.name, `${who} holds its lock downstream`)
     if (!told)
       log.warn({ holder }, `another follower of "${settings.name}" is running: ${who}; waiting for its end`)
     await pause(lockPollMs, signal)
@@ -95,7 +109,7 @@ export function heldError(name: string, detail: string): FollowerError {
   })
 }
 
-function connectionLost(end: 'upstream' | 'downstream', display: string): FollowerError {
+function connectionLost(end: End, display: string): FollowerError {
   return new FollowerError(`the connection to ${end} ${display} was lost`, {
     code: end === 'upstream' ? 'FLW-410' : 'FLW-511',
     exit: end === 'upstream' ? ExitCode.upstream : ExitCode.downstream,

@@ -6,12 +6,13 @@ import { type Prepared, prepare } from '../provision/prepare.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { Connections, EndConnections } from './connections.ts'
+import type { Connections, EndConnections, PastSessions } from './connections.ts'
 
 /** What one session is given before it streams. */
 export interface PrepareContext {
   readonly settings: FollowSettings
   readonly connections: EndConnections
+  readonly past: PastSessions
   readonly log: Logger
   readonly metrics: Metrics
   readonly health: Health

@@ -7,7 +7,7 @@ import { slotHolder } from '../provision/slot.ts'
 import { Receiver } from '../stream/receiver.ts'
 import { Assembler } from '../transaction/assembler.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
-import { heldError } from './connections.ts'
+import { heldError, sessionKey } from './connections.ts'
 import type { SessionContext } from './context.ts'
 import type { Pump } from './pump.ts'
 import { streamError } from './stream-error.ts'
@@ -64,7 +64,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
 
 /** Starts the stream at `start`; a slot in use is waited for, unless the user chose not to wait (exit 11). */
 export async function startStream(
-  { settings, connections }: SessionContext,
+  { settings, connections, past }: SessionContext,
   receiver: Receiver,
   start: Lsn,
   prepared: Prepared,
@@ -77,8 +77,10 @@ export async function startStream(
       plugin: { proto_version: '1', publication_names: names.join(','), messages: 'true' },
     })
   } catch (error) {
-    if (sqlstate(error) !== '55006' || settings.wait) throw streamError(error as Error, settings.upstream)
+    const passing = streamError(error as Error, settings.upstream)
+    if (sqlstate(error) !== '55006' || settings.wait) throw passing
     const holder = await slotHolder(connections.upstream, settings.slot)
+    if (past.has(sessionKey('upstream', holder?.pid))) throw passing
     const who = holder ? `pid ${holder.pid} (${holder.applicationName})` : 'another session'
     throw heldError(settings.name, `the slot "${settings.slot}" is used by ${who}`)
   }
