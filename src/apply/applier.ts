@@ -1,24 +1,14 @@
 import { FollowerError } from '../errors.ts'
 import { messageLogical, type Transaction } from '../model/changes.ts'
-import type { ConflictResolution, ConflictType } from '../model/follow.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
 import { isTransient } from '../postgres/sqlstate.ts'
 import { BatchFailed, expectOneRowEach, sendBatch, sendChange } from './batch.ts'
-import { applyError, fenced, type Place } from './errors.ts'
+import { applyError, fenced } from './errors.ts'
+import type { ApplyEvents } from './events.ts'
 import type { ApplySession } from './session.ts'
 import { applyStep, type OnConflict } from './stepwise.ts'
-
-/** What the applier tells: once a batch or a conflict, never once a row. */
-export interface ApplyEvents {
-  /** `unchanged`: TOASTed values that were left as they are. */
-  applied(batch: readonly Transaction[], milliseconds: number, unchanged: number): void
-  moved(lsn: Lsn): void
-  conflict(type: ConflictType, resolution: ConflictResolution, place: Place): void
-  /** The quick way failed; the batch is done again step by step. */
-  redone(batch: readonly Transaction[], reason: string): void
-}
 
 /** Replays the DDL messages of one transaction on the apply connection, inside its open transaction. */
 export interface DdlSteps {

@@ -1,7 +1,7 @@
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { ConflictType } from '../model/follow.ts'
 import { relationName } from '../model/relation.ts'
-import { type Place, placeContext } from './errors.ts'
+import { type Place, placeContext } from './place.ts'
 
 /** The stop at a row that should be there and is not. */
 export function conflictError(type: ConflictType, place: Place, why?: string): FollowerError {

@@ -1,6 +1,6 @@
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import type { ServerError } from '../postgres/response.ts'
-import type { Place } from './errors.ts'
+import type { Place } from './place.ts'
 
 /** What to run downstream about a statement that the server refused with SQLSTATE `code`; SQL where it can be known. */
 export function remedies(code: string, report: Partial<ServerError>, place: Place): string[] {

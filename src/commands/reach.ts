@@ -1,6 +1,7 @@
 import type { FollowEnds } from '../config/settings.ts'
 import { FollowerError } from '../errors.ts'
-import { connect, type End } from '../postgres/connect.ts'
+import { connect } from '../postgres/connect.ts'
+import type { End } from '../postgres/end.ts'
 import type { ReachableEnds } from '../provision/cleanup.ts'
 import { protectSecret } from '../telemetry/redact.ts'
 

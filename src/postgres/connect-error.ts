@@ -1,5 +1,5 @@
 import { ExitCode, FollowerError } from '../errors.ts'
-import type { ConnectOptions } from './connect.ts'
+import type { ConnectOptions } from './end.ts'
 import { quoteIdentifier } from './identifier.ts'
 import { PoolerFound } from './pooler.ts'
 import { isTransient, socketErrno, sqlstate } from './sqlstate.ts'

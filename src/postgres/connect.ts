@@ -1,24 +1,13 @@
 import pg from 'pg'
 import type { Conninfo } from '../model/conninfo.ts'
 import { ConnectTimeout, connectError, NoPassword } from './connect-error.ts'
+import type { ConnectOptions } from './end.ts'
 import { failpointOn } from './failpoint.ts'
 import { pins } from './pins.ts'
 import { refusePooler } from './pooler.ts'
 import { destroyClient } from './socket.ts'
 import { sqlstate } from './sqlstate.ts'
 import { isTlsFailure, type Transport, transports } from './tls.ts'
-
-export type End = 'upstream' | 'downstream'
-
-export interface ConnectOptions {
-  readonly end: End
-  readonly conninfo: Conninfo
-  readonly applicationName: string
-  /** A walsender of that database: https://www.postgresql.org/docs/current/protocol-replication.html */
-  readonly replication?: boolean
-  /** Gives up the attempt; a connection that is made already is not touched. */
-  readonly signal?: AbortSignal
-}
 
 /** Idle time after which the kernel asks whether the other side still lives. */
 const keepAliveMillis = 30_000

@@ -1,4 +1,4 @@
-import type { End } from './connect.ts'
+import type { End } from './end.ts'
 import { quoteLiteral } from './identifier.ts'
 
 /** Settings whose value changes what a text means or how a value is written; the same at both ends. */

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
-import type { End } from '../postgres/connect.ts'
+import type { End } from '../postgres/end.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'

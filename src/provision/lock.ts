@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type pg from 'pg'
-import type { End } from '../postgres/connect.ts'
+import type { End } from '../postgres/end.ts'
 import { sql } from '../postgres/sql.ts'
 import { askOne } from './query.ts'
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import type pg from 'pg'
-import type { End } from '../postgres/connect.ts'
+import type { End } from '../postgres/end.ts'
 import { quoteLiteral } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import { ask, askOne } from './query.ts'

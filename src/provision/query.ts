@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
-import type { End } from '../postgres/connect.ts'
+import type { End } from '../postgres/end.ts'
 import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
 
 /** One row as the server wrote it: booleans are `t` and `f`. */

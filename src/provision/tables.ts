@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { FollowSettings, TablePattern } from '../model/follow.ts'
-import type { End } from '../postgres/connect.ts'
+import type { End } from '../postgres/end.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import { ask, column } from './query.ts'

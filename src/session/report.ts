@@ -1,5 +1,5 @@
-import type { ApplyEvents } from '../apply/applier.ts'
-import { placeContext } from '../apply/errors.ts'
+import type { ApplyEvents } from '../apply/events.ts'
+import { placeContext } from '../apply/place.ts'
 import { failpointHits } from '../failpoints.ts'
 import type { Transaction } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'

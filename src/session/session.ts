@@ -1,4 +1,5 @@
-import { Applier, type ApplyEvents } from '../apply/applier.ts'
+import { Applier } from '../apply/applier.ts'
+import type { ApplyEvents } from '../apply/events.ts'
 import { ApplySession } from '../apply/session.ts'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
 import { planner } from '../plan/rows.ts'

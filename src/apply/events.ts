@@ -1,0 +1,14 @@
+import type { Transaction } from '../model/changes.ts'
+import type { ConflictResolution, ConflictType } from '../model/follow.ts'
+import type { Lsn } from '../model/lsn.ts'
+import type { Place } from './place.ts'
+
+/** What the applier tells: once a batch or a conflict, never once a row. */
+export interface ApplyEvents {
+  /** `unchanged`: TOASTed values that were left as they are. */
+  applied(batch: readonly Transaction[], milliseconds: number, unchanged: number): void
+  moved(lsn: Lsn): void
+  conflict(type: ConflictType, resolution: ConflictResolution, place: Place): void
+  /** The quick way failed; the batch is done again step by step. */
+  redone(batch: readonly Transaction[], reason: string): void
+}

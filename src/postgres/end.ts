@@ -1,0 +1,13 @@
+import type { Conninfo } from '../model/conninfo.ts'
+
+export type End = 'upstream' | 'downstream'
+
+export interface ConnectOptions {
+  readonly end: End
+  readonly conninfo: Conninfo
+  readonly applicationName: string
+  /** A walsender of that database: https://www.postgresql.org/docs/current/protocol-replication.html */
+  readonly replication?: boolean
+  /** Gives up the attempt; a connection that is made already is not touched. */
+  readonly signal?: AbortSignal
+}
