@@ -72,7 +72,8 @@ describe('Tracker', () => {
 })
 
 describe('TransactionQueue', () => {
-  const transaction = (bytes: number, ddl = false): Transaction => ({ bytes, ddl }) as Transaction
+  const transaction = (bytes: number, ddl = false, changes = 1): Transaction =>
+    ({ bytes, ddl, changes }) as Transaction
 
   it('takes whole transactions up to a size, at least one, and DDL alone', () => {
     const queue = new TransactionQueue()
@@ -86,11 +87,20 @@ describe('TransactionQueue', () => {
     ]
     for (const [bytes, ddl] of sizes) queue.push(transaction(bytes, ddl))
     const taken: number[][] = []
-    for (let batch = queue.take(25); batch.length > 0; batch = queue.take(25))
+    for (let batch = queue.take(25, 10); batch.length > 0; batch = queue.take(25, 10))
       taken.push(batch.map(({ bytes }) => bytes))
     expect(taken).toEqual([[10, 10], [100], [5], [5], [1]])
     expect(queue.bytes).toBe(0)
     expect(queue.length).toBe(0)
+  })
+
+  it('takes up to a number of changes, however small they are', () => {
+    const queue = new TransactionQueue()
+    for (const changes of [3, 4, 3, 1, 20, 1]) queue.push(transaction(1, false, changes))
+    const taken: number[][] = []
+    for (let batch = queue.take(1000, 10); batch.length > 0; batch = queue.take(1000, 10))
+      taken.push(batch.map(({ changes }) => changes))
+    expect(taken).toEqual([[3, 4, 3], [1], [20], [1]])
   })
 
   it('keeps order and count over many', () => {
@@ -99,9 +109,9 @@ describe('TransactionQueue', () => {
     const out: Transaction[] = []
     for (const [i, each] of all.entries()) {
       queue.push(each)
-      if (i % 3 === 0) out.push(...queue.take(6))
+      if (i % 3 === 0) out.push(...queue.take(6, 10))
     }
-    while (queue.length > 0) out.push(...queue.take(6))
+    while (queue.length > 0) out.push(...queue.take(6, 10))
     expect(out.every((each, i) => each === all[i])).toBe(true)
     expect(out).toHaveLength(all.length)
   })

@@ -8,6 +8,12 @@ import type { TransactionQueue } from '../transaction/queue.ts'
 const maxBatchBytes = 8 * 1024 * 1024
 
 /**
+ * Changes of one batch. A row that many of them update gets a version from each, which nobody can prune before the
+ * commit and each of the next has to pass; and a follower that dies often must get a batch done in between.
+ */
+const maxBatchChanges = 1000
+
+/**
  * Stands between what arrives and what is applied: hands out batches, and moves of the row while idle, in
  * the only order that is right. The applier asks; nothing is pushed at it.
  */
@@ -69,7 +75,7 @@ export class Pump implements Inbox {
     for (;;) {
       if (this.failure) throw this.failure
       if (this.stopped || this.isReached()) return undefined
-      const batch = this.queue.take(maxBatchBytes)
+      const batch = this.queue.take(maxBatchBytes, maxBatchChanges)
       if (batch.length > 0) return { batch }
       const move = this.tracker.move(performance.now(), this.waiting || this.until !== undefined)
       if (move && 'lsn' in move) return { move: move.lsn }

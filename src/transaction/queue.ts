@@ -22,18 +22,20 @@ export class TransactionQueue {
   }
 
   /**
-   * Takes the next batch: whole transactions up to `maxBytes` together, at least one. A transaction with DDL
-   * is always a batch of its own. Empty where nothing waits.
+   * Takes the next batch: whole transactions up to `maxBytes` and `maxChanges` together, at least one. A
+   * transaction with DDL is always a batch of its own. Empty where nothing waits.
    */
-  take(maxBytes: number): readonly Transaction[] {
+  take(maxBytes: number, maxChanges: number): readonly Transaction[] {
     const from = this.head
     let bytes = 0
+    let changes = 0
     while (this.head < this.items.length) {
       const next = this.items[this.head]!
-      const first = this.head === from
-      if (!first && (next.ddl || bytes + next.bytes > maxBytes)) break
+      const full = bytes + next.bytes > maxBytes || changes + next.changes > maxChanges
+      if (this.head > from && (next.ddl || full)) break
       this.head++
       bytes += next.bytes
+      changes += next.changes
       if (next.ddl) break
     }
     const batch = this.items.slice(from, this.head)

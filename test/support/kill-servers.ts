@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import type { StopMode } from '../../src/demo/cluster.ts'
 import { expectEqual, type Follow, Restarter, start } from './kill.ts'
-import { startLoad } from './load.ts'
+import { look, startLoad } from './load.ts'
 import { random, seed } from './random.ts'
 import { Reader } from './reader.ts'
 import { cluster, inDatabase } from './servers.ts'
@@ -39,7 +39,7 @@ export async function killAtRandom({ majors, kills, crashes }: Accidents): Promi
   const tables = start(follow, undefined, ['--until', 'now'])
   expect(await tables.exit, tables.output).toMatchObject({ code: 0 })
 
-  const reader = new Reader(follow.downstream)
+  const reader = new Reader(follow.downstream, look)
   const follower = new Restarter(follow)
   const repeat = (what: string, times: number) => Array.from({ length: times }, () => what)
   const accidents = chance.shuffled([

@@ -80,12 +80,17 @@ export async function checkPositions(follow: Follow): Promise<void> {
   expect(right, `slot ${slot.lsn} <= progress ${progress} <= upstream ${flushed}`).toBe('t')
 }
 
-/** Catches up with one more start, and compares both ends: every entry once, every balance, all the rest. */
-export async function expectEqual(follow: Follow, load: Load): Promise<void> {
-  await load.stop()
+/** One more start, which ends once the downstream has everything. */
+export async function catchUp(follow: Follow): Promise<void> {
   const last = start(follow, undefined, ['--until', 'now'])
   expect(await last.exit, last.output).toMatchObject({ code: 0 })
   await checkPositions(follow)
+}
+
+/** Catches up, and compares both ends: every entry once, every balance, all the rest. */
+export async function expectEqual(follow: Follow, load: Load): Promise<void> {
+  await load.stop()
+  await catchUp(follow)
   const [up, down] = [await ledger(follow.upstream), await ledger(follow.downstream)]
   expect(Number(up.entries)).toBeGreaterThanOrEqual(load.committed)
   expect(up.entries).toBe(up.different)

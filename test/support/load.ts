@@ -6,8 +6,12 @@ import { script } from './sql.ts'
 
 const accounts = 40
 
-/** What the balances of all accounts come to in every committed state. */
-export const sumOfBalances = accounts * 1000
+/** For a Reader: the sum of balances in every committed state, and what no transaction takes back. */
+export const look = `
+SELECT (SELECT concat('balances come to ', sum(balance)) FROM account
+        HAVING sum(balance) IS DISTINCT FROM ${accounts * 1000}) AS wrong,
+       ARRAY[(SELECT count(*) FROM ledger), (SELECT sum(n) FROM hot)]::int[]
+         || ARRAY(SELECT (SELECT max(n) FROM ledger WHERE writer = w) FROM generate_series(0, 3) w) AS grows`
 
 export interface LoadOptions {
   readonly seed: number

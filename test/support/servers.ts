@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import path from 'node:path'
 import { inject } from 'vitest'
 import { debianBinDir, embeddedBinDir } from '../../src/demo/binaries.ts'
 import { type Cluster, type ClusterOptions, startCluster } from '../../src/demo/cluster.ts'
@@ -24,8 +26,19 @@ const warned = new Set<string>()
  */
 export function available(pair: Pair): boolean {
   const missing = majors(pair).filter((major) => !exists(major))
-  if (missing.length === 0) return true
-  const what = `PostgreSQL ${missing.join(', ')} is not installed`
+  return missing.length === 0 || absent(`PostgreSQL ${missing.join(', ')}`)
+}
+
+/** A program of Debian's PostgreSQL 15; undefined where it is missing, as loudly as a missing server. */
+export function program(name: string): string | undefined {
+  const dir = debianBinDir(15)
+  if (dir && existsSync(path.join(dir, name))) return path.join(dir, name)
+  absent(`${name} of PostgreSQL 15`)
+  return undefined
+}
+
+function absent(name: string): false {
+  const what = `${name} is not installed`
   if (process.env.FOLLOWER_CI === '1') throw new Error(`${what}, and FOLLOWER_CI=1 forbids to skip`)
   if (!warned.has(what)) console.warn(`SKIPPED: ${what}; its tests do not run`)
   warned.add(what)
