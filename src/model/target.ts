@@ -22,6 +22,8 @@ export interface TargetColumn {
   readonly notNull: boolean
   readonly generated: boolean
   readonly identityAlways: boolean
-  /** False for types without an equality operator (json, xml, point, …). */
-  readonly equality: boolean
+  /** `OPERATOR(schema.=)` of the type; null for those without one (json, xml, point, …). */
+  readonly equality: string | null
+  /** Equal values are the same bytes: not so for 0 and -0, 1.0 and 1.00, 1 day and 24:00:00. */
+  readonly exact: boolean
 }

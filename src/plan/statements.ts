@@ -153,19 +153,25 @@ function whereRow(
 ): string {
   const chosen = identityColumns(relation, target, columns)
   if (chosen.length === 0 && relation.columns.length > 0) throw noIdentity(relation)
-  const condition = chosen
-    .map((each) =>
-      equals(each, parameters.use(shape.old === 'none' ? each.index : -1 - each.index, each.column)),
-    )
-    .join(' AND ')
+  const parameter = (each: Mapped): string =>
+    parameters.use(shape.old === 'none' ? each.index : -1 - each.index, each.column)
+  const condition = chosen.map((each) => equals(each, parameter(each))).join(' AND ')
   const names = new Set(chosen.map((each) => each.column.name))
   if (
     target.uniqueKeys.some((key) => key.every((name) => names.has(name) && target.columns.get(name)?.notNull))
   )
     return condition
   // Rows of a table without columns are all alike.
-  const place = target.kind === 'p' ? '(tableoid, ctid)' : 'ctid'
-  return `${place} = (SELECT ${target.kind === 'p' ? 'tableoid, ctid' : 'ctid'} FROM ${tableExpression(target)} WHERE ${condition || 'true'} LIMIT 1)`
+  const place = target.kind === 'p' ? 'tableoid, ctid' : 'ctid'
+  return `(${place}) = (SELECT ${place} FROM ${tableExpression(target)} WHERE ${condition || 'true'}${sameFirst(chosen, parameter)} LIMIT 1)`
+}
+
+/** Of several rows that are equal, the one that is the same: 1.0 is not to go for 1.00. */
+function sameFirst(chosen: Mapped[], parameter: (each: Mapped) => string): string {
+  const inexact = chosen.filter((each) => each.column.equality !== null && !each.column.exact)
+  return inexact.length === 0
+    ? ''
+    : ` ORDER BY ${sameText(inexact.map((each) => each.name).join(', '), inexact.map(parameter).join(', '))} DESC`
 }
 
 function identityColumns(relation: Relation, target: TargetTable, columns: Mapped[]): Mapped[] {
@@ -177,13 +183,16 @@ function identityColumns(relation: Relation, target: TargetTable, columns: Mappe
 }
 
 function equals(each: Mapped, parameter: string): string {
-  // Types without an equality operator: compare the stored images. The casts keep the parser from comparing
-  // the two rows column by column.
-  if (!each.column.equality)
-    return `ROW(${each.name})::record OPERATOR(pg_catalog.*=) ROW(${parameter})::record`
-  return each.column.notNull
-    ? `${each.name} = ${parameter}`
-    : `${each.name} IS NOT DISTINCT FROM ${parameter}`
+  const { equality, notNull } = each.column
+  if (equality === null) return sameText(each.name, parameter)
+  const equal = `${each.name} ${equality} ${parameter}`
+  // Not IS NOT DISTINCT FROM, which looks for its operator in the search_path.
+  return notNull ? equal : `(${equal} OR ${each.name} IS NULL AND ${parameter} IS NULL)`
+}
+
+/** As the types write them, NULL and all. Stored images may differ where the values don't: of a composite type that has grown. */
+function sameText(names: string, parameters: string): string {
+  return `ROW(${names})::text = ROW(${parameters})::text`
 }
 
 function noIdentity(relation: Relation): FollowerError {
