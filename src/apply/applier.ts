@@ -3,9 +3,8 @@ import { messageLogical, type Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
-import { isTransient } from '../postgres/sqlstate.ts'
 import { BatchFailed, expectOneRowEach, sendBatch, sendChange } from './batch.ts'
-import { applyError, fenced } from './errors.ts'
+import { applyError, fenced, mayPass } from './errors.ts'
 import type { ApplyEvents } from './events.ts'
 import type { ApplySession } from './session.ts'
 import { applyStep, type OnConflict } from './stepwise.ts'
@@ -82,7 +81,7 @@ export class Applier {
   private reasonToRedo(cause: unknown): string | undefined {
     if (cause instanceof BatchFailed) return cause.message
     if (cause instanceof ServerError)
-      return isTransient(cause) || cause.code === fenced ? undefined : cause.message
+      return mayPass(cause) || cause.code === fenced ? undefined : cause.message
     // A table or column that is missing downstream: the transactions before it can be applied.
     return cause instanceof FollowerError && cause.context.lsn === undefined ? cause.message : undefined
   }

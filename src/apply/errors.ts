@@ -9,12 +9,20 @@ import { remedies } from './remedies.ts'
 /** SQLSTATE by which `follower.advance_progress` says that another daemon has taken the follow (P8). */
 export const fenced = 'FLW11'
 
+/**
+ * True where the same statements may succeed in another session. Not object_in_use: what holds a table against
+ * TRUNCATE or DDL is the session's own, such as deferred events of its triggers.
+ */
+export function mayPass(error: unknown): boolean {
+  return isTransient(error) && sqlstate(error) !== '55006'
+}
+
 /** Turns what a statement downstream failed with into the error that stops or delays the follow. */
 export function applyError(error: unknown, place: Place): Error {
   if (error instanceof FollowerError) return withPlace(error, place)
   const code = sqlstate(error)
   if (code === fenced) return fencedError()
-  if (isTransient(error)) return downstreamLost(error)
+  if (mayPass(error)) return downstreamLost(error)
   // No report of a server: a fault of this program, to be seen as one.
   if (code === undefined) return error instanceof Error ? error : new Error(String(error))
   const report = error as Partial<ServerError> & Error
