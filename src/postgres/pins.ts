@@ -31,6 +31,8 @@ const common: Readonly<Record<string, string>> = {
 }
 
 const downstreamOnly: Readonly<Record<string, string>> = {
+  // A position that is taken over counts as durable; the apply session alone may choose otherwise (P2).
+  synchronous_commit: 'on',
   // A replayed function may name what a later message creates.
   check_function_bodies: 'off',
   plan_cache_mode: 'auto',
