@@ -1,6 +1,7 @@
 import { FollowerError } from '../errors.ts'
 
 const transientStates = new Set([
+  '25006', // read_only_sql_transaction: a server that is in recovery after a failover
   '40001', // serialization_failure
   '40P01', // deadlock_detected
   '40003', // statement_completion_unknown
