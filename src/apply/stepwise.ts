@@ -65,8 +65,17 @@ async function insertStep(
   }
   if (!(await isInTheWay(session, known, place))) return
   if (resolution === 'overwrite') {
-    const shape = { ...shapeOf(change, known.identityAlways), existing: 'overwrite' as const }
-    await run(session, place, statements.forShape(known, shape))
+    const shape = shapeOf(change, known.identityAlways)
+    // ON CONFLICT DO UPDATE sets an identity ALWAYS column as little as UPDATE does.
+    const always = known.identityAlways.others || known.identityAlways.key.length > 0
+    const replace = { ...shape, operation: 'update' as const, replaces: true }
+    const replaced = always ? await run(session, place, statements.forShape(known, replace)) : 0
+    if (replaced === 0)
+      await run(
+        session,
+        place,
+        statements.forShape(known, { ...shape, existing: always ? 'error' : 'overwrite' }),
+      )
   }
   events.conflict('insert_exists', resolution, place)
 }
