@@ -30,23 +30,31 @@ export function backoff(attempt: number, random: number): number {
 /**
  * Follows until told to stop or until `--until` is reached (resolves), or until something needs a person
  * (rejects with a FollowerError). Whatever passes by itself is waited for: a session that ends so is begun
- * again from the progress row, for ever. Only before the first session an unreachable end is an error at
+ * again from the progress row, for ever; sooner where the last one moved the position or lasted, since what fails
+ * at once would fail at once again. Only before the first session an unreachable end is an error at
  * once, since it is most likely a typing error.
  */
 export async function runFollow(settings: FollowSettings, deps: FollowDependencies): Promise<void> {
   const { log, metrics, health, stop } = deps
   const memory: Memory = { prepared: undefined, until: undefined, followed: false, past: new Set() }
   for (let attempt = 1; !stop.aborted; attempt++) {
+    let since = Number.POSITIVE_INFINITY
     try {
-      await oneSession(settings, deps, memory, () => {
-        attempt = 0
-        memory.followed = true
-        metrics.retryAttempt.set({ side: 'upstream' }, 0)
-        metrics.retryAttempt.set({ side: 'downstream' }, 0)
+      await oneSession(settings, deps, memory, {
+        started: () => {
+          since = performance.now()
+          memory.followed = true
+          metrics.retryAttempt.set({ side: 'upstream' }, 0)
+          metrics.retryAttempt.set({ side: 'downstream' }, 0)
+        },
+        progressed: () => {
+          attempt = 0
+        },
       })
       return
     } catch (error) {
       if (stop.aborted) return
+      if (performance.now() - since > longestDelayMs) attempt = 0
       if (!mayRetry(error, memory.followed)) {
         health.set('halted', (error as Error).message)
         countError(metrics, settings.name, error, 'halt')
@@ -57,6 +65,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
       health.waiting = undefined
       const delay = backoff(Math.max(1, attempt), Math.random())
       health.set('retrying', (error as Error).message)
+      health.beat()
       if (side === 'downstream') countError(metrics, settings.name, error, 'retry')
       metrics.reconnects.inc({ side, reason: failureReason(error) })
       metrics.retryAttempt.set({ side }, Math.max(1, attempt))
@@ -91,7 +100,7 @@ async function oneSession(
   settings: FollowSettings,
   deps: FollowDependencies,
   memory: Memory,
-  started: () => void,
+  told: { started(): void; progressed(): void },
 ): Promise<void> {
   const { log, metrics, health, stop } = deps
   const { past } = memory
@@ -119,11 +128,15 @@ async function oneSession(
     }
     memory.prepared ??= await prepareEnds(context)
     memory.until ??= await resolveUntil(context)
-    const session = { ...context, connections: await connections.withStream() }
+    const session = {
+      ...context,
+      connections: await connections.withStream(),
+      progressed: told.progressed,
+    }
     await runSession(session, memory.prepared, memory.until, () => {
       stop.removeEventListener('abort', giveUp)
       health.waiting = undefined
-      started()
+      told.started()
     })
   } finally {
     stop.removeEventListener('abort', giveUp)

@@ -24,6 +24,8 @@ export interface PrepareContext {
 
 export interface SessionContext extends PrepareContext {
   readonly connections: Connections
+  /** Called when the position has moved. */
+  readonly progressed: () => void
 }
 
 /** Prepares both ends. */

@@ -5,6 +5,7 @@ import type { Transaction } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Tracker } from '../progress/tracker.ts'
 import type { Receiver } from '../stream/receiver.ts'
+import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
@@ -21,6 +22,7 @@ const lineEvery = 10
 export class Report {
   private readonly name: string
   private readonly metrics: Metrics
+  private readonly health: Health
   private readonly log: Logger
   private readonly tracker: Tracker
   private readonly queue: TransactionQueue
@@ -35,9 +37,17 @@ export class Report {
   private batches = 0
   private since = performance.now()
 
-  constructor(name: string, metrics: Metrics, log: Logger, tracker: Tracker, queue: TransactionQueue) {
+  constructor(
+    name: string,
+    metrics: Metrics,
+    health: Health,
+    log: Logger,
+    tracker: Tracker,
+    queue: TransactionQueue,
+  ) {
     this.name = name
     this.metrics = metrics
+    this.health = health
     this.log = log
     this.tracker = tracker
     this.queue = queue
@@ -81,11 +91,12 @@ export class Report {
     metrics.receivedLsn.set(Number(tracker.seen))
     metrics.bufferBytes.set(queue.bytes)
     metrics.bufferTransactions.set(queue.length)
+    this.health.lagSeconds = this.lagSeconds
     metrics.lagSeconds.set({ downstream }, this.lagSeconds)
     metrics.lagBytes.set({ downstream }, Number(tracker.seen - tracker.applied))
   }
 
-  /** Age of the oldest commit that waits; 0 when none does. */
+  /** Age of the oldest commit that is not applied; 0 when there is none. */
   get lagSeconds(): number {
     const oldest = this.queue.oldest
     return oldest ? Math.max(0, (Date.now() - unixMilliseconds(oldest.commitTime)) / 1000) : 0

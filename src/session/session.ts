@@ -112,7 +112,7 @@ async function wire(
   const tracker = new Tracker(position.lsn)
   const pump = new Pump(tracker, queue, until)
   const failed = (error: Error): void => pump.fail(error)
-  const report = new Report(settings.name, metrics, log, tracker, queue)
+  const report = new Report(settings.name, metrics, health, log, tracker, queue)
   metrics.bufferLimitBytes.set(bufferLimit)
 
   const source = makeSource(context, {
@@ -164,13 +164,14 @@ async function wire(
     durability.committed()
     report.positions()
     health.beat()
-    health.lagSeconds = report.lagSeconds
+    context.progressed()
     acknowledge()
     if (queue.bytes < bufferLimit / 2) source.receiver.hold(false)
   }
   const events: ApplyEvents = {
     applied: (batch, milliseconds, unchanged) => {
       tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
+      queue.done()
       progressed()
       report.applied(batch, milliseconds, unchanged)
     },

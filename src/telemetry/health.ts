@@ -35,13 +35,14 @@ export class Health {
   onState: ((state: FollowState) => void) | undefined
   private beatAt = performance.now()
 
-  /** Enters a state; `problem` says why where the state is halted or retrying. */
+  /** Enters a state; `problem` says why where the state is halted or retrying. To be in it still is no beat. */
   set(state: FollowState, problem?: string): void {
     const changed = state !== this.state
     this.state = state
     this.problem = problem
+    if (!changed) return
     this.beat()
-    if (changed) this.onState?.(state)
+    this.onState?.(state)
   }
 
   /** The pipeline moved, or looked and rightly had nothing to do. At least every 10 s. */

@@ -1,24 +1,28 @@
 import type { Transaction } from '../model/changes.ts'
 
+/** What a transaction takes beside its messages: a flood of tiny ones is mostly that. */
+const overhead = 512
+
 /** Complete transactions that wait to be applied, in commit order. */
 export class TransactionQueue {
-  /** Bytes of the messages held. */
+  /** Bytes held. */
   bytes = 0
   private items: Transaction[] = []
   private head = 0
+  private inHand: Transaction | undefined
 
   get length(): number {
     return this.items.length - this.head
   }
 
-  /** The oldest, which is the one that lag is measured by. */
+  /** The oldest that is not applied, which is the one that lag is measured by. */
   get oldest(): Transaction | undefined {
-    return this.items[this.head]
+    return this.inHand ?? this.items[this.head]
   }
 
   push(transaction: Transaction): void {
     this.items.push(transaction)
-    this.bytes += transaction.bytes
+    this.bytes += transaction.bytes + overhead
   }
 
   /**
@@ -39,11 +43,17 @@ export class TransactionQueue {
       if (next.ddl) break
     }
     const batch = this.items.slice(from, this.head)
-    this.bytes -= bytes
+    this.inHand = batch[0]
+    this.bytes -= bytes + batch.length * overhead
     if (this.head > 1024 || this.head === this.items.length) {
       this.items = this.items.slice(this.head)
       this.head = 0
     }
     return batch
+  }
+
+  /** The batch taken last is applied. */
+  done(): void {
+    this.inHand = undefined
   }
 }
