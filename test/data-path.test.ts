@@ -98,12 +98,16 @@ it('applies one by one what a deferred trigger of the downstream keeps from bein
   await deferredTrigger(f)
   const session = await client(f.downstream)
   await session.query('BEGIN; LOCK TABLE settled')
-  await statements(f.upstream, [
-    'INSERT INTO settled VALUES (1000)',
-    'INSERT INTO t VALUES (1)',
-    'TRUNCATE t',
-    'INSERT INTO t VALUES (2)',
-  ])
+  await script(f.upstream, 'INSERT INTO settled VALUES (1000)')
+  await waitUntil(
+    async () =>
+      (await value(
+        f.downstream,
+        "SELECT count(*) FROM pg_locks WHERE relation = 'settled'::regclass AND NOT granted",
+      )) === '1',
+    { what: 'a batch of one' },
+  )
+  await statements(f.upstream, ['INSERT INTO t VALUES (1)', 'TRUNCATE t', 'INSERT INTO t VALUES (2)'])
   await waitUntil(async () => (await get(`${url}/metrics`)).includes(`follower_buffer_transactions 3`), {
     what: 'a batch of three',
   })
@@ -180,7 +184,7 @@ it('counts what a flood of tiny transactions takes beside its rows', () => {
   const queue = new TransactionQueue()
   for (let n = 0; n < 1000; n++) queue.push({ bytes: 24, ddl: false } as Transaction)
   expect(queue.bytes).toBeGreaterThan(500_000)
-  while (queue.take(5000).length > 0);
+  while (queue.take(5000, 1000).length > 0);
   expect(queue.bytes).toBe(0)
 })
 
