@@ -2,50 +2,56 @@
 -- One row, or none where there is no such table.
 SELECT
   c.relkind AS kind,
-  (SELECT coalesce(json_agg(json_build_object(
+  (WITH type AS MATERIALIZED (
+      -- a domain compares as its base type, an array as its elements
+      SELECT t.oid, m.oid IS NOT NULL AS is_array, o.opcfamily, o.opcintype, o.method
+      FROM pg_catalog.pg_type t
+      LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
+      LEFT JOIN pg_catalog.pg_type m ON m.oid = coalesce(b.typelem, t.typelem) AND coalesce(b.typcategory, t.typcategory) = 'A'
+      CROSS JOIN LATERAL (SELECT coalesce(m.oid, b.oid, t.oid) AS oid, coalesce(m.typtype, b.typtype, t.typtype) AS typtype) x
+      -- Where several types would do (a varchar is a text, and a bpchar, too), the preferred one, as the parser has it.
+      CROSS JOIN LATERAL (
+        SELECT p.opcfamily, p.opcintype, am.amname AS method
+        FROM pg_catalog.pg_opclass p
+        JOIN pg_catalog.pg_am am ON am.oid = p.opcmethod AND am.amname IN ('btree', 'hash')
+        WHERE p.opcdefault AND (p.opcintype = x.oid
+          OR p.opcintype = CASE x.typtype WHEN 'e' THEN 'pg_catalog.anyenum'::regtype
+               WHEN 'r' THEN 'pg_catalog.anyrange'::regtype WHEN 'm' THEN 'pg_catalog.anymultirange'::regtype END
+          OR p.opcintype IN (
+            SELECT k.casttarget FROM pg_catalog.pg_cast k
+            WHERE k.castsource = x.oid AND k.castmethod = 'b' AND k.castcontext = 'i'))
+        ORDER BY p.opcintype = x.oid DESC,
+          (SELECT i.typispreferred FROM pg_catalog.pg_type i WHERE i.oid = p.opcintype) DESC, am.amname
+        LIMIT 1) o
+      WHERE t.oid IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid)
+    ), equality AS MATERIALIZED (
+      SELECT t.oid,
+        -- The operator by its schema, since an extension's stands in the search_path of nobody.
+        CASE WHEN t.is_array THEN 'OPERATOR(pg_catalog.=)' ELSE (
+          SELECT pg_catalog.format('OPERATOR(%I.%s)', s.nspname, p.oprname)
+          FROM pg_catalog.pg_amop w
+          JOIN pg_catalog.pg_operator p ON p.oid = w.amopopr
+          JOIN pg_catalog.pg_namespace s ON s.oid = p.oprnamespace
+          WHERE w.amopfamily = t.opcfamily AND w.amoplefttype = t.opcintype AND w.amoprighttype = t.opcintype
+            AND w.amopstrategy = CASE t.method WHEN 'btree' THEN 3 ELSE 1 END) END AS operator,
+        -- btree's equalimage: equal values are the same bytes
+        NOT t.is_array AND t.method = 'btree' AND EXISTS (SELECT FROM pg_catalog.pg_amproc f
+          WHERE f.amprocfamily = t.opcfamily AND f.amproclefttype = t.opcintype
+            AND f.amprocrighttype = t.opcintype AND f.amprocnum = 4) AS exact
+      FROM type t
+    )
+    SELECT coalesce(json_agg(json_build_object(
       'name', a.attname,
       'typeOid', a.atttypid::bigint,
       'notNull', a.attnotnull,
       'generated', a.attgenerated <> '',
       'identityAlways', a.attidentity = 'a',
       'equality', e.operator,
-      'exact', coalesce(e.exact, false)
+      'exact', coalesce(e.exact, false) AND coalesce(l.collisdeterministic, true)
     ) ORDER BY a.attnum), '[]')
     FROM pg_catalog.pg_attribute a
-    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    -- a domain compares as its base type, an array as its elements
-    LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
-    LEFT JOIN pg_catalog.pg_type m ON m.oid = coalesce(b.typelem, t.typelem) AND coalesce(b.typcategory, t.typcategory) = 'A'
-    CROSS JOIN LATERAL (SELECT coalesce(m.oid, b.oid, t.oid) AS oid, coalesce(m.typtype, b.typtype, t.typtype) AS typtype) x
-    -- The operator by its schema, since an extension's stands in the search_path of nobody. Where several types would
-    -- do (a varchar is a text, and a bpchar, too), the preferred one, as the parser has it.
-    LEFT JOIN LATERAL (
-      SELECT
-        CASE WHEN m.oid IS NULL
-          THEN pg_catalog.format('OPERATOR(%I.%s)', s.nspname, p.oprname)
-          ELSE 'OPERATOR(pg_catalog.=)' END AS operator,
-        -- btree's equalimage: equal values are the same bytes
-        m.oid IS NULL AND EXISTS (SELECT FROM pg_catalog.pg_amproc f
-          WHERE f.amprocfamily = o.opcfamily AND f.amproclefttype = o.opcintype
-            AND f.amprocrighttype = o.opcintype AND f.amprocnum = 4 AND am.amname = 'btree')
-          AND NOT EXISTS (SELECT FROM pg_catalog.pg_collation l
-            WHERE l.oid = a.attcollation AND NOT l.collisdeterministic) AS exact
-      FROM pg_catalog.pg_opclass o
-      JOIN pg_catalog.pg_type i ON i.oid = o.opcintype
-      JOIN pg_catalog.pg_am am ON am.oid = o.opcmethod
-      JOIN pg_catalog.pg_amop w ON w.amopfamily = o.opcfamily AND w.amoplefttype = o.opcintype
-        AND w.amoprighttype = o.opcintype
-        AND (am.amname, w.amopstrategy) IN (('btree', 3), ('hash', 1))
-      JOIN pg_catalog.pg_operator p ON p.oid = w.amopopr
-      JOIN pg_catalog.pg_namespace s ON s.oid = p.oprnamespace
-      WHERE o.opcdefault AND (o.opcintype = x.oid
-        OR o.opcintype = CASE x.typtype WHEN 'e' THEN 'pg_catalog.anyenum'::regtype
-             WHEN 'r' THEN 'pg_catalog.anyrange'::regtype WHEN 'm' THEN 'pg_catalog.anymultirange'::regtype END
-        OR EXISTS (
-          SELECT FROM pg_catalog.pg_cast k
-          WHERE k.castsource = x.oid AND k.casttarget = o.opcintype AND k.castmethod = 'b' AND k.castcontext = 'i'))
-      ORDER BY o.opcintype = x.oid DESC, i.typispreferred DESC, am.amname
-      LIMIT 1) e ON true
+    LEFT JOIN equality e ON e.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
   (SELECT coalesce(json_agg(json_build_object('primary', i.indisprimary, 'columns', k.names)), '[]')
     FROM pg_catalog.pg_index i
