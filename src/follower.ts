@@ -107,7 +107,12 @@ async function oneSession(
   const lost = new AbortController()
   // It may wait for another follower's end, or for a slot that old transactions keep from being made.
   health.waiting = 'the other follower, or an open transaction upstream'
-  const connections = await openConnections(settings, log, stop, (error) => lost.abort(error), past)
+  const connections = await openConnections(settings, log, stop, past, (end, error) => {
+    // The session goes on until the batch in hand is done, which may wait for a lock for hours: not ready meanwhile.
+    if (end === 'upstream') health.upstreamConnected = false
+    else health.downstreamConnected = false
+    lost.abort(error)
+  })
   health.upstreamConnected = true
   health.downstreamConnected = true
   metrics.upstreamUp.set(1)

@@ -171,6 +171,29 @@ it('counts the batch in hand as lag', async () => {
   await waitUntil(async () => (await lag()) === 0, { what: 'no lag' })
 })
 
+it('is not ready without its upstream, also while a batch is blocked downstream', async () => {
+  const f = await follow({
+    before: ['CREATE TABLE t(a int PRIMARY KEY)'],
+    args: ['--web-listen', '127.0.0.1:0'],
+  })
+  const ready = async () => (await fetch(`${url}/readyz`)).status
+  const url = await web(f)
+  await waitUntil(async () => (await ready()) === 200)
+  const session = await client(f.downstream)
+  await session.query('BEGIN; LOCK TABLE t')
+  await script(f.upstream, 'INSERT INTO t VALUES (1)')
+  await waitUntil(() => value(f.downstream, 'SELECT 1 FROM pg_locks WHERE NOT granted LIMIT 1'))
+  await query(
+    f.upstream,
+    'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1',
+    [f.name],
+  )
+  await waitUntil(async () => (await ready()) === 503, { what: 'unready' })
+  await session.query('COMMIT')
+  await waitUntil(async () => (await ready()) === 200, { what: 'ready' })
+  await same(f, 'SELECT a FROM t')
+})
+
 it('takes no state for a sign of life', async () => {
   const health = new Health()
   health.set('streaming')

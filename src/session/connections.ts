@@ -42,8 +42,8 @@ export async function openConnections(
   settings: FollowSettings,
   log: Logger,
   signal: AbortSignal,
-  lost: (error: Error) => void,
   past: PastSessions,
+  lost: (end: End, error: Error) => void,
 ): Promise<EndConnections> {
   const open: pg.Client[] = []
   const close = async (): Promise<void> => {
@@ -57,7 +57,7 @@ export async function openConnections(
     const client = await connect({ end, conninfo, applicationName, replication, signal })
     open.push(client)
     past.add(sessionKey(end, String((client as { processID?: number }).processID)))
-    client.once('end', () => lost(connectionLost(end, conninfo.display)))
+    client.once('end', () => lost(end, connectionLost(end, conninfo.display)))
     return client
   }
   try {
