@@ -180,6 +180,27 @@ describe('the tables', () => {
     expect(error.code).toBe('FLW-131')
   })
 
+  test('published as their root with another identity are refused', async () => {
+    const db = await databases('18')
+    const schema = `
+      CREATE TABLE parted (id int, v text) PARTITION BY RANGE (id); ALTER TABLE parted REPLICA IDENTITY FULL;
+      CREATE TABLE leaf PARTITION OF parted (PRIMARY KEY (id)) DEFAULT;
+      CREATE TABLE alike (v text, id int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+      CREATE TABLE alike_leaf (id int NOT NULL, v text);
+      ALTER TABLE alike ATTACH PARTITION alike_leaf DEFAULT`
+    await script(db.upstream, schema)
+    await script(db.downstream, schema)
+    await script(db.upstream, 'CREATE PUBLICATION roots FOR ALL TABLES WITH (publish_via_partition_root)')
+    const settings = followSettings(db, { publications: ['roots'] })
+    const ends = await openEnds(settings)
+    expect(await refusal(prepare(settings, ends, silent))).toMatchObject({
+      code: 'FLW-133',
+      detail: 'public.leaf: (id), public.parted: full',
+    })
+    await script(db.upstream, 'ALTER TABLE leaf REPLICA IDENTITY FULL')
+    await prepare(settings, ends, silent)
+  })
+
   test('that are missing or empty downstream stop a first start, unless --copy none', async () => {
     const db = await databases('18')
     await script(

@@ -15,8 +15,8 @@ import { type Progress, readProgress } from './progress.ts'
 import { checkPublications, type Publication, publicationNames, readPublications } from './publication.ts'
 import { checkDistinct, checkDownstream, checkUpstream } from './server-checks.ts'
 import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
-import { checkIdentities, checkPatterns, checkUncopied } from './table-checks.ts'
-import { displayTable, type FollowedTable, followedTables, uncopiedTables } from './tables.ts'
+import { checkIdentities, checkPatterns, checkUncopied, checkUnlikeRoots } from './table-checks.ts'
+import { displayTable, type FollowedTable, followedTables, uncopiedTables, unlikeRoots } from './tables.ts'
 
 /** What was seen before anything was created; what is created afterwards builds on it. */
 export interface Preflight {
@@ -62,6 +62,7 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     ...publicationErrors,
     ...patterns,
     ...checkIdentities(settings, tables, upstream.superuser),
+    ...checkUnlikeRoots(await unlikeRoots(ends.upstream, settings)),
   ]
   let settled: ReadonlySet<string> = new Set()
   if (settings.copy === undefined && progress?.lsn === undefined) {

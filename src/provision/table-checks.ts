@@ -1,7 +1,14 @@
 import type { FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { type Finding, finding } from './findings.ts'
-import { displayTable, type FollowedTable, lacksIdentity, type TableName, type Uncopied } from './tables.ts'
+import {
+  displayTable,
+  type FollowedTable,
+  lacksIdentity,
+  type TableName,
+  type Uncopied,
+  type UnlikeRoot,
+} from './tables.ts'
 
 /** Pure: patterns that name nothing. */
 export function checkPatterns(unknown: readonly TableName[]): FollowerError[] {
@@ -42,6 +49,28 @@ export function checkIdentities(
         `or ALTER TABLE ${displayTable(first!)} REPLICA IDENTITY USING INDEX …;   -- a unique index over NOT NULL columns`,
         'or let follower use whole rows (more WAL, slower):  follower start --no-identity full …',
         'or follow only their inserts:  follower start --no-identity insert-only …',
+      ],
+    }),
+  ]
+}
+
+/** Pure: partitions whose old rows are written by another identity than the one that they are sent under. */
+export function checkUnlikeRoots(found: readonly UnlikeRoot[]): FollowerError[] {
+  const [first] = found
+  if (!first) return []
+  return [
+    finding({
+      code: 'FLW-133',
+      message: `${count(found.length, 'partition has', 'partitions have')} another replica identity than the root that they are published as`,
+      detail: found
+        .slice(0, listed)
+        .map((it) => `${it.partition}: ${it.partitionIdentity}, ${it.root}: ${it.rootIdentity}`)
+        .concat(found.length > listed ? [`and ${found.length - listed} more`] : [])
+        .join('\n'),
+      effect: 'nothing was changed; rows to be updated or deleted could not be found downstream',
+      fix: [
+        `ALTER TABLE ${first.partition} REPLICA IDENTITY …;   -- upstream, as ${first.root} has it; for each of them`,
+        'or publish the partitions under their own names: publish_via_partition_root = false',
       ],
     }),
   ]

@@ -73,6 +73,28 @@ export function lacksIdentity(table: FollowedTable): boolean {
   )
 }
 
+/** A partition that is published as its root and has another replica identity. */
+export interface UnlikeRoot {
+  readonly partition: string
+  readonly partitionIdentity: string
+  readonly root: string
+  readonly rootIdentity: string
+}
+
+export async function unlikeRoots(
+  upstream: pg.Client,
+  settings: Pick<FollowSettings, 'publications'>,
+): Promise<readonly UnlikeRoot[]> {
+  if (settings.publications.length === 0) return []
+  const found = await ask(upstream, 'upstream', sql('query/unlike_roots'), [settings.publications])
+  return found.map((row) => ({
+    partition: column(row, 'partition'),
+    partitionIdentity: column(row, 'partition_identity'),
+    root: column(row, 'root'),
+    rootIdentity: column(row, 'root_identity'),
+  }))
+}
+
 /** Locks are kept until the statement ends, and max_locks_per_transaction × max_connections may be about 6400. */
 const tablesPerStatement = 500
 
