@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { compareDatabases } from './support/comparator.ts'
 import { follow } from './support/follow.ts'
-import { available, type Pair } from './support/servers.ts'
+import { pairs } from './support/pairs.ts'
+import { available } from './support/servers.ts'
 import { query, script } from './support/sql.ts'
-
-const pairs: Pair[] = ['18', '15', '15-18', '18-15']
 
 /** Each line is one simple query. Several statements in a line are one string. */
 const history: Readonly<Record<string, readonly string[]>> = {

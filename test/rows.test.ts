@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { follow } from './support/follow.ts'
-import { available, type Pair } from './support/servers.ts'
+import { pairs } from './support/pairs.ts'
+import { available } from './support/servers.ts'
 import { query, script } from './support/sql.ts'
-
-const pairs: Pair[] = ['18', '15-18', '18-15']
 
 describe.each(pairs)('rows of %s', (pair) => {
   const has = available(pair)
