@@ -318,23 +318,25 @@ describe.each(['18', '15'] as const)('capture on PostgreSQL %s', (major) => {
   })
 
   const pgDump = join(debianBinDir(15) ?? '', 'pg_dump')
-  test.skipIf(major !== '15')('a dump of the database can be restored, capture and all', async () => {
-    const { stdout } = await run(pgDump, ['--dbname', it.conninfo], { maxBuffer: 2 ** 26 })
-    const name = `${it.name}_restored`
-    await query(it.conninfo, `CREATE DATABASE ${name} TEMPLATE template0`)
-    const other = new URL(`/${name}`, it.conninfo).href
-    try {
-      // COPY … FROM stdin is psql's: the tables' rows don't matter here.
-      await query(
-        other,
-        stdout.replace(/^COPY .* FROM stdin;\n[\s\S]*?^\\\.\n/gm, '').replace(/^\\.*\n/gm, ''),
-      )
-      await query(other, 'CREATE TABLE after_restore ()')
-      expect(await value(other, "SELECT count(*) FROM pg_event_trigger WHERE evtenabled = 'A'")).toBe('6')
-    } finally {
-      await query(it.conninfo, `DROP DATABASE ${name} WITH (FORCE)`)
-    }
-  })
+  // There is no pg_dump for the other one.
+  if (major === '15')
+    test('a dump of the database can be restored, capture and all', async () => {
+      const { stdout } = await run(pgDump, ['--dbname', it.conninfo], { maxBuffer: 2 ** 26 })
+      const name = `${it.name}_restored`
+      await query(it.conninfo, `CREATE DATABASE ${name} TEMPLATE template0`)
+      const other = new URL(`/${name}`, it.conninfo).href
+      try {
+        // COPY … FROM stdin is psql's: the tables' rows don't matter here.
+        await query(
+          other,
+          stdout.replace(/^COPY .* FROM stdin;\n[\s\S]*?^\\\.\n/gm, '').replace(/^\\.*\n/gm, ''),
+        )
+        await query(other, 'CREATE TABLE after_restore ()')
+        expect(await value(other, "SELECT count(*) FROM pg_event_trigger WHERE evtenabled = 'A'")).toBe('6')
+      } finally {
+        await query(it.conninfo, `DROP DATABASE ${name} WITH (FORCE)`)
+      }
+    })
 
   test('follows without DDL get no message, but their tables an identity', async () => {
     await db.query('UPDATE follower.follow SET ddl = false')

@@ -10,6 +10,7 @@ import { slotHolder } from '../src/provision/slot.ts'
 import { readState } from '../src/provision/state.ts'
 import { catalog, followSettings, logToArray, openEnds, refusal, silent } from './provision-follow.ts'
 import { cleanUp } from './support/cleanup.ts'
+import { pairs } from './support/pairs.ts'
 import { available, type Databases, databases, inDatabase, type Pair } from './support/servers.ts'
 import { client, query, script, value } from './support/sql.ts'
 import { waitUntil } from './support/wait.ts'
@@ -24,7 +25,7 @@ const published = async (conninfo: string, publication: string) =>
   (
     await query(
       conninfo,
-      "SELECT schemaname || '.' || tablename AS t FROM pg_publication_tables WHERE pubname = $1 AND schemaname <> 'follower' ORDER BY 1",
+      "SELECT DISTINCT schemaname || '.' || tablename AS t FROM pg_publication_tables WHERE pubname = $1 AND schemaname <> 'follower' ORDER BY 1",
       [publication],
     )
   ).map((row) => row.t)
@@ -40,7 +41,7 @@ async function fresh(
   return { db, settings, ends: await openEnds(settings) }
 }
 
-describe.each<Pair>(['18', '15', '15-18', '18-15'])('on %s', (pair) => {
+describe.each(pairs)('on %s', (pair) => {
   describe.skipIf(!available(pair))('with servers', () => {
     test('makes everything once, and cleanup leaves nothing', async () => {
       const { db, settings, ends } = await fresh(pair)

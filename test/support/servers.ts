@@ -45,14 +45,22 @@ function absent(name: string): false {
   return false
 }
 
+/** What every later major begins with: else the ends would differ before anything happened. */
+const publicSchemaSince15 =
+  'ALTER SCHEMA public OWNER TO pg_database_owner; REVOKE CREATE ON SCHEMA public FROM PUBLIC'
+
 /** Makes an empty database at both ends; dropped with their slots at the end of the test (or file). */
 export async function databases(pair: Pair = '18'): Promise<Databases> {
   const [up, down] = majors(pair)
   const [upstream, downstream] = await Promise.all([server(`${up}-upstream`), server(`${down}-downstream`)])
   const name = `t_${randomBytes(5).toString('hex')}`
-  for (const conninfo of [upstream, downstream]) {
+  for (const [conninfo, major] of [
+    [upstream, up],
+    [downstream, down],
+  ] as const) {
     await script(conninfo, `CREATE DATABASE ${name} TEMPLATE template0`)
     cleanUp(() => dropDatabase(conninfo, name))
+    if (major === 14) await script(inDatabase(conninfo, name), publicSchemaSince15)
   }
   return { upstream: inDatabase(upstream, name), downstream: inDatabase(downstream, name), name }
 }
