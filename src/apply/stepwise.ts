@@ -109,7 +109,7 @@ async function findStep(
   const resolution = onConflict[type]
   if (resolution === 'halt') throw conflictError(type, place)
   if (resolution === 'overwrite' && type === 'update_missing') {
-    if (shape.unchanged.length > 0)
+    if (shape.unchanged.length > 0 || mayLackColumns(known))
       throw conflictError(type, place, 'its TOASTed values were not sent, so the row cannot be made')
     await run(
       session,
@@ -118,6 +118,13 @@ async function findStep(
     )
   }
   events.conflict(type, resolution, place)
+}
+
+/** Whether a column downstream may be one whose value was not sent. */
+function mayLackColumns({ relation, target }: RelationStatements): boolean {
+  if (!relation.partial) return false
+  const sent = new Set(relation.columns.map((column) => column.name))
+  return [...target.columns.values()].some((column) => !column.generated && !sent.has(column.name))
 }
 
 /** Runs one prepared statement for the current change; returns how many rows it met. */

@@ -7,6 +7,8 @@ export interface Relation {
   /** pg_class.relreplident: default, nothing, full, index. */
   readonly identity: 'd' | 'n' | 'f' | 'i'
   readonly columns: readonly RelationColumn[]
+  /** Columns whose TOASTed value an UPDATE did not change may be missing here (wal2json). */
+  readonly partial?: boolean
 }
 
 export interface RelationColumn {
