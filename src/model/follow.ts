@@ -3,6 +3,7 @@ import type { Lsn } from './lsn.ts'
 
 /** PostgreSQL 18's names of conflicts: https://www.postgresql.org/docs/18/logical-replication-conflicts.html */
 export type ConflictType = 'insert_exists' | 'update_missing' | 'delete_missing'
+export type OutputPlugin = 'pgoutput' | 'wal2json'
 export type ConflictResolution = 'halt' | 'skip' | 'overwrite'
 
 /** A table, or all tables of a schema (`table` is `*`). Names as the catalog has them, not quoted. */
@@ -17,6 +18,10 @@ export interface FollowSettings {
   readonly name: string
   readonly upstream: Conninfo
   readonly downstream: Conninfo
+  /** The output plugin that decodes the upstream's WAL. */
+  readonly plugin: OutputPlugin
+  /** wal2json only: a null that may have been NaN is taken for NULL. */
+  readonly nanAsNull: boolean
   readonly slot: string
   /** True where the user named the slot: it must exist, and cleanup leaves it. */
   readonly slotGiven: boolean

@@ -150,8 +150,8 @@ function checkUsable(
   const wrong =
     slot.type !== 'logical'
       ? `it is a ${slot.type} slot`
-      : slot.plugin !== 'pgoutput'
-        ? `its plugin is ${slot.plugin}, not pgoutput`
+      : slot.plugin !== settings.plugin
+        ? `its plugin is ${slot.plugin}, not ${settings.plugin}`
         : slot.database !== upstream.database
           ? `it belongs to database "${slot.database}"`
           : slot.temporary
@@ -213,7 +213,7 @@ function absent(settings: FollowSettings): FollowerError {
     detail: 'A slot that is named by --slot must exist: follower makes only its own.',
     effect: 'nothing was changed',
     fix: [
-      `SELECT pg_create_logical_replication_slot('${settings.slot}', 'pgoutput');   -- upstream`,
+      `SELECT pg_create_logical_replication_slot('${settings.slot}', '${settings.plugin}');   -- upstream`,
       'or leave --slot out',
     ],
   })
