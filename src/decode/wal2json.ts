@@ -38,8 +38,8 @@ const mayBeNaN = new Set([700, 701, 1700])
  * Decodes records of wal2json, format version 2: the same messages come of them as of pgoutput, in the same form.
  *
  * A record describes no table. So each set of columns and keys that comes becomes a relation of its own; an UPDATE that leaves
- * out unchanged TOAST values has a partial one. A table that is met for the first time has to be told of (`tell`), since
- * the plugin sends materialized views, too.
+ * out unchanged TOAST values has a partial one. The plugin sends materialized views, too, as INSERTs without a primary key;
+ * so a table that begins like this has to be told of (`tell`).
  */
 export class Wal2jsonDecoder {
   private readonly sink: DecodeSink
@@ -111,9 +111,11 @@ export class Wal2jsonDecoder {
   private row(buffer: Buffer): TableName | undefined {
     const { record, message, sink } = this
     const { columns, identity } = record
-    const followed = this.tables.get(JSON.stringify([record.schema, record.table]))
-    if (followed === undefined) return { schema: record.schema, name: record.table }
-    if (!followed) return undefined
+    if (record.action === 'I' && record.primaryKey.count === 0) {
+      const followed = this.tables.get(JSON.stringify([record.schema, record.table]))
+      if (followed === undefined) return { schema: record.schema, name: record.table }
+      if (!followed) return undefined
+    }
     this.refuseNaN(columns)
     this.refuseNaN(identity)
     if (record.action === 'I') {

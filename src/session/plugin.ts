@@ -46,8 +46,8 @@ export const pluginOf: Readonly<Record<OutputPlugin, Plugin>> = {
 }
 
 /**
- * wal2json sends rows of materialized views, too, and doesn't say so. So a table that the decoder meets for the first time is
- * looked up; what comes meanwhile waits. One that is gone by now was a table, as far as anybody can tell.
+ * wal2json sends rows of materialized views, too, and doesn't say so. So what the decoder can't tell from one is looked up when
+ * it is met for the first time; what comes meanwhile waits. What is gone by now was a table, as far as anybody can tell.
  */
 function wal2json({ settings, sink, upstream, hold, failed }: DecodeContext): Decode {
   const decoder = new Wal2jsonDecoder(sink, settings)
