@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest'
 import { compareDatabases } from './support/comparator.ts'
 import { follow } from './support/follow.ts'
-import { available, type Pair } from './support/servers.ts'
+import { available, hasWal2json, type Pair } from './support/servers.ts'
 import { query, script } from './support/sql.ts'
 
-const pairs: Pair[] = ['18', '15', '15-18', '18-15']
+const ways: { pair: Pair; plugin: 'pgoutput' | 'wal2json' }[] = [
+  ...(['18', '15', '15-18', '18-15'] as const).map((pair) => ({ pair, plugin: 'pgoutput' as const })),
+  { pair: '15-18', plugin: 'wal2json' },
+]
 
 /** Each line is one simple query. Several statements in a line are one string. */
 const history: Readonly<Record<string, readonly string[]>> = {
@@ -86,11 +89,12 @@ const history: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-describe.each(pairs)('schema changes of %s', (pair) => {
-  const has = available(pair)
+describe.each(ways)('schema changes of $pair by $plugin', ({ pair, plugin }) => {
+  const has = available(pair) && (plugin === 'pgoutput' || hasWal2json())
+  const args = plugin === 'wal2json' ? ['--plugin', plugin, '--nan-as-null'] : []
 
   it.skipIf(!has).each(Object.keys(history))('%s', async (name) => {
-    const f = await follow({ pair })
+    const f = await follow({ pair, args })
     for (const line of history[name]!) await script(f.upstream, line)
     await f.settle()
     expect(await compareDatabases(f.upstream, f.downstream), f.follower.output).toEqual([])
@@ -98,7 +102,7 @@ describe.each(pairs)('schema changes of %s', (pair) => {
   })
 
   it.skipIf(!has)('owners and grants', async () => {
-    const f = await follow({ pair })
+    const f = await follow({ pair, args })
     const [alice, bob] = [`alice_${f.name}`, `bob ${f.name}`]
     for (const end of [f.upstream, f.downstream])
       await script(

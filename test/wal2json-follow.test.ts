@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { libraryNames, pluginRefused } from '../src/provision/plugin.ts'
+import { compareDatabases } from './support/comparator.ts'
 import { failure } from './support/failure.ts'
 import { follow } from './support/follow.ts'
 import { followerCommand, runFollower } from './support/follower.ts'
@@ -92,6 +93,22 @@ describe.skipIf(!has)('a follow by wal2json', () => {
       'BEGIN; DELETE FROM t WHERE i = 2; REFRESH MATERIALIZED VIEW CONCURRENTLY mv; INSERT INTO t VALUES (4); COMMIT',
     )
     await f.run('REFRESH MATERIALIZED VIEW mv; UPDATE t SET i = -i')
+    // What a name was is not what it is.
+    await f.follower.kill9()
+    for (const text of [
+      'CREATE TABLE was(i int); INSERT INTO was VALUES (1)',
+      'ALTER TABLE was RENAME TO is_now; CREATE MATERIALIZED VIEW was AS SELECT i FROM is_now; CREATE UNIQUE INDEX ON was(i)',
+      'INSERT INTO is_now VALUES (2); REFRESH MATERIALIZED VIEW CONCURRENTLY was',
+      'DROP MATERIALIZED VIEW was; CREATE TABLE was(i int); INSERT INTO was VALUES (3)',
+      'BEGIN; CREATE MATERIALIZED VIEW gone AS SELECT 1 AS i; DROP MATERIALIZED VIEW gone; CREATE TABLE gone(i int); INSERT INTO gone VALUES (4); COMMIT',
+    ])
+      await script(f.upstream, text)
+    f.start()
+    await f.settle()
+    expect(await compareDatabases(f.upstream, f.downstream)).toEqual([])
+    expect(
+      await f.both('SELECT (SELECT sum(i) FROM is_now) AS a, (SELECT sum(i) FROM was) AS b, i FROM gone'),
+    ).toEqual(Array(2).fill('[{"a":"3","b":"3","i":"4"}]'))
     expect(await f.both('SELECT i FROM t ORDER BY i')).toEqual(
       Array(2).fill('[{"i":"-4"},{"i":"-3"},{"i":"-1"}]'),
     )

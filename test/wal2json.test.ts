@@ -144,15 +144,11 @@ class Recorder implements DecodeSink {
   }
 }
 
-/** Decodes, and tells of every table. */
 function decodeAll(messages: readonly Buffer[], nanAsNull = true): string[] {
   const recorder = new Recorder()
   const decoder = new Wal2jsonDecoder(recorder, { nanAsNull })
   for (const message of messages) {
-    const unknown = decoder.decode(message, 0, message.length)
-    if (!unknown) continue
-    decoder.tell(unknown, true)
-    expect(decoder.decode(message, 0, message.length)).toBeUndefined()
+    decoder.decode(message, 0, message.length)
   }
   return recorder.said
 }
@@ -209,12 +205,7 @@ function frame(message: Buffer): Buffer {
 function throughFrames(pieces: Buffer[]): string[] {
   const recorder = new Recorder()
   const decoder = new Wal2jsonDecoder(recorder, { nanAsNull: true })
-  const reader = new FrameReader((_type, buffer, offset, length) => {
-    const unknown = decoder.decode(buffer, offset, length)
-    if (!unknown) return
-    decoder.tell(unknown, true)
-    decoder.decode(buffer, offset, length)
-  })
+  const reader = new FrameReader((_type, buffer, offset, length) => decoder.decode(buffer, offset, length))
   for (const piece of pieces) reader.push(piece)
   return recorder.said
 }
@@ -337,23 +328,5 @@ describe('Wal2jsonDecoder', () => {
       ['2262-04-12 00:00:00.123456+00', 8_276_688_000_123_456n],
     ] as const)
       expect(decode([{ ...begin, timestamp: text }])).toEqual([`begin 0/1 ${micros} 7`])
-  })
-
-  it('forgets materialized views at every transaction, and everything at every schema change', () => {
-    const decoder = new Wal2jsonDecoder(new Recorder(), { nanAsNull: false })
-    const take = (each: object | string) => {
-      const bytes = Buffer.from(typeof each === 'string' ? each : JSON.stringify(each))
-      return decoder.decode(bytes, 0, bytes.length)
-    }
-    const table = { schema: 'public', name: 't' }
-    const message = { action: 'M', lsn: '0/1', transactional: true, prefix: 'follower.ddl', content: 'x' }
-    const rest = [begin, insert(25, '"x"')] as const
-    expect(rest.map(take)).toEqual([undefined, table])
-    decoder.tell(table, false)
-    expect(take(insert(25, '"x"'))).toBeUndefined()
-    expect(rest.map(take)).toEqual([undefined, table])
-    decoder.tell(table, true)
-    expect(rest.map(take)).toEqual([undefined, undefined])
-    expect([message, insert(25, '"x"')].map(take)).toEqual([undefined, table])
   })
 })

@@ -42,6 +42,7 @@ export async function applyStep(
   }
   try {
     await statements.load([relation])
+    if (statements.ignores(relation)) return
     const known = statements.of(relation)
     if (change.type === messageInsert) await insertStep(session, known, place, onConflict, events)
     else await findStep(session, known, place, onConflict, events)

@@ -8,12 +8,6 @@ import { MessageBuilder } from './message.ts'
 import type { DecodeSink } from './sink.ts'
 import { type JsonColumns, JsonRecord } from './wal2json-record.ts'
 
-/** A table by its names as the catalog has them. */
-export interface TableName {
-  readonly schema: string
-  readonly name: string
-}
-
 /**
  * What the plugin is asked for. Types by OID: their names are not always valid JSON there, and say less. Our own rows and
  * those of information_schema, which pgoutput does not send either, stay away.
@@ -38,8 +32,8 @@ const mayBeNaN = new Set([700, 701, 1700])
  * Decodes records of wal2json, format version 2: the same messages come of them as of pgoutput, in the same form.
  *
  * A record describes no table. So each set of columns and keys that comes becomes a relation of its own; an UPDATE that leaves
- * out unchanged TOAST values has a partial one. The plugin sends materialized views, too, as INSERTs without a primary key;
- * so a table that begins like this has to be told of (`tell`).
+ * out unchanged TOAST values has a partial one. The plugin sends the rows of materialized views, too, as INSERTs without a
+ * primary key.
  */
 export class Wal2jsonDecoder {
   private readonly sink: DecodeSink
@@ -48,8 +42,6 @@ export class Wal2jsonDecoder {
   private readonly message = new MessageBuilder()
   /** By names, columns and keys. */
   private readonly relations = new Map<string, number>()
-  /** Whether rows of a table are followed. */
-  private readonly tables = new Map<string, boolean>()
   /** Tables of one TRUNCATE so far: one record each, all of one LSN. */
   private truncated: number[] = []
   private truncateLsn = ''
@@ -60,10 +52,10 @@ export class Wal2jsonDecoder {
   }
 
   /**
-   * Takes one record. Where its table is not known it returns that, and does nothing: `tell`, and give the record again.
-   * Throws a RangeError where the bytes don't fit the format, a FollowerError where the plugin has lost something.
+   * Takes one record. Throws a RangeError where the bytes don't fit the format, a FollowerError where the plugin has lost
+   * something.
    */
-  decode(buffer: Buffer, offset: number, length: number): TableName | undefined {
+  decode(buffer: Buffer, offset: number, length: number): void {
     const { record, sink } = this
     record.read(buffer, offset, length)
     if (record.action !== 'T' || record.lsn !== this.truncateLsn) this.endTruncate()
@@ -71,10 +63,9 @@ export class Wal2jsonDecoder {
       case 'I':
       case 'U':
       case 'D':
-        return this.row(buffer)
+        this.row(buffer)
+        break
       case 'B':
-        // What was a materialized view may be a table now.
-        for (const [key, followed] of this.tables) if (!followed) this.tables.delete(key)
         sink.begin(lsnFromServer(record.lsn), microseconds(record.timestamp), record.xid)
         break
       case 'C':
@@ -85,18 +76,11 @@ export class Wal2jsonDecoder {
         this.truncated.push(this.relation('T', 'n', []))
         break
       case 'M':
-        this.tables.clear()
         sink.message(record.transactional, lsnFromServer(record.lsn), record.prefix, record.content)
         break
       default:
         throw new RangeError(`wal2json record of unknown action ${record.action}`)
     }
-    return undefined
-  }
-
-  /** Whether rows of this table are to be followed. */
-  tell(table: TableName, followed: boolean): void {
-    this.tables.set(JSON.stringify([table.schema, table.name]), followed)
   }
 
   private endTruncate(): void {
@@ -108,14 +92,9 @@ export class Wal2jsonDecoder {
     this.sink.truncate(oids, false, false)
   }
 
-  private row(buffer: Buffer): TableName | undefined {
+  private row(buffer: Buffer): void {
     const { record, message, sink } = this
     const { columns, identity } = record
-    if (record.action === 'I' && record.primaryKey.count === 0) {
-      const followed = this.tables.get(JSON.stringify([record.schema, record.table]))
-      if (followed === undefined) return { schema: record.schema, name: record.table }
-      if (!followed) return undefined
-    }
     this.refuseNaN(columns)
     this.refuseNaN(identity)
     if (record.action === 'I') {
@@ -136,20 +115,22 @@ export class Wal2jsonDecoder {
       if (type === messageUpdate) message.tuple(0x4e, buffer, columns, names)
     }
     sink.row(message.relation, message.buffer, 0, message.length)
-    return undefined
   }
 
   /** The number of the relation that has these columns. */
   private relation(action: string, identity: Relation['identity'], columns: RelationColumn[]): number {
-    const { schema, table } = this.record
+    const { schema, table, primaryKey } = this.record
     const shape = columns.flatMap(({ name, key, typeOid }) => [name, key, typeOid])
     const signature = JSON.stringify([action, schema, table, identity, ...shape])
     const known = this.relations.get(signature)
     if (known !== undefined) return known
     const oid = this.relations.size + 1
     this.relations.set(signature, oid)
-    const partial = action === 'U' && identity !== 'f'
-    this.sink.relation({ oid, schema, name: table, identity, columns, ...(partial ? { partial } : {}) })
+    this.sink.relation({
+      ...{ oid, schema, name: table, identity, columns },
+      partial: action === 'U' && identity !== 'f',
+      mayBeView: action === 'I' && primaryKey.count === 0,
+    })
     return oid
   }
 

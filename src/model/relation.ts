@@ -9,6 +9,8 @@ export interface Relation {
   readonly columns: readonly RelationColumn[]
   /** Columns whose TOASTed value an UPDATE did not change may be missing here (wal2json). */
   readonly partial?: boolean
+  /** It may be a materialized view, whose rows are not followed (wal2json). */
+  readonly mayBeView?: boolean
 }
 
 export interface RelationColumn {

@@ -50,23 +50,15 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
     },
     forged: () => metrics.ddlMessagesRejected.inc({ downstream: settings.name, reason: 'transaction' }),
   })
-  const ended = (error: Error): void => options.ended(streamError(error, settings.upstream))
-  const decode = pluginOf[settings.plugin].decoder({
-    settings,
-    sink: assembler,
-    upstream: connections.upstream,
-    hold: (held) => receiver.hold(held || queue.bytes > bufferLimit),
-    failed: ended,
-  })
   const receiver = new Receiver(connections.stream, {
-    wal: decode,
+    wal: pluginOf[settings.plugin].decoder(assembler, settings),
     keepalive: (walEnd, replyRequested) => {
       metrics.keepalives.inc({ direction: 'received', reply_requested: String(replyRequested) })
       // P6: within a transaction a keepalive's position says nothing of it.
       if (!assembler.inTransaction) pump.passed(walEnd, replyRequested)
       if (replyRequested) options.asked()
     },
-    ended,
+    ended: (error) => options.ended(streamError(error, settings.upstream)),
   })
   return { receiver, assembler }
 }
