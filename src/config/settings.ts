@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { Conninfo } from '../model/conninfo.ts'
-import type { FollowSettings } from '../model/follow.ts'
+import { type FollowSettings, outputPlugins } from '../model/follow.ts'
 import { parseLsn } from '../model/lsn.ts'
 import { parseConninfo } from '../postgres/conninfo.ts'
 import { type LogFormat, type LogLevel, logLevels } from '../telemetry/log.ts'
@@ -50,7 +50,7 @@ const list = <T>(parse: (text: string) => T[]) =>
 
 const startSchema = z.strictObject({
   ...ends,
-  plugin: choice('plugin', ['pgoutput', 'wal2json']).prefault('pgoutput'),
+  plugin: choice('plugin', outputPlugins).prefault('pgoutput'),
   nanAsNull: z.boolean().default(false),
   slot: via(parseSlotName).optional(),
   publication: list(parsePublications),

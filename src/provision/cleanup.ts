@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
-import type { OutputPlugin } from '../model/follow.ts'
+import { isOutputPlugin } from '../model/follow.ts'
 import type { End } from '../postgres/end.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
@@ -56,9 +56,6 @@ export async function cleanup(follow: FollowName, ends: ReachableEnds, log: Logg
   log.debug({ ...report }, 'cleaned up')
   return report
 }
-
-/** Cleanup is not told of the plugin; a slot with the follow's name and one of these is the follow's. */
-const ourPlugins: ReadonlySet<string> = new Set<OutputPlugin>(['pgoutput', 'wal2json'])
 
 interface Report {
   readonly removed: string[]
@@ -122,7 +119,7 @@ async function dropSlot(
   const label = `slot "${slot.name}" (upstream)`
   if (progress && !progress.ownSlot)
     report.remains.push(`${label}: it was named by --slot, so it is yours to drop`)
-  else if (slot.type !== 'logical' || !ourPlugins.has(slot.plugin ?? '') || slot.database !== database)
+  else if (slot.type !== 'logical' || !isOutputPlugin(slot.plugin) || slot.database !== database)
     report.remains.push(
       `${label}: it isn't of this follow (${slot.plugin ?? slot.type}, database ${slot.database})`,
     )

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
-import type { FollowSettings } from '../model/follow.ts'
+import { type FollowSettings, isOutputPlugin } from '../model/follow.ts'
 import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Holder } from './lock.ts'
@@ -162,7 +162,13 @@ function checkUsable(
       code: 'FLW-203',
       exit: ExitCode.slot,
       effect: 'nothing was changed',
-      fix: ['follower start --slot <another name> …', 'or --name <another name>: a slot is named after it'],
+      fix: [
+        ...(isOutputPlugin(slot.plugin) && slot.plugin !== settings.plugin
+          ? [`follower start --plugin ${slot.plugin} …   # if it is this follow's; or another one:`]
+          : []),
+        'follower start --slot <another name> …',
+        'or --name <another name>: a slot is named after it',
+      ],
     })
   if (slot.walStatus === 'lost' || slot.invalidationReason !== null)
     throw new FollowerError(`the upstream slot "${slot.name}" is lost, replication cannot continue from it`, {
