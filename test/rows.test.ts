@@ -3,15 +3,15 @@ import { follow } from './support/follow.ts'
 import { available, hasWal2json, type Pair } from './support/servers.ts'
 import { query, script } from './support/sql.ts'
 
-const ways: { pair: Pair; plugin: 'pgoutput' | 'wal2json' }[] = [
-  { pair: '18', plugin: 'pgoutput' },
-  { pair: '15-18', plugin: 'pgoutput' },
-  { pair: '18-15', plugin: 'pgoutput' },
-  { pair: '15', plugin: 'wal2json' },
-  { pair: '15-18', plugin: 'wal2json' },
+const ways: { name: string; pair: Pair; plugin: 'pgoutput' | 'wal2json' }[] = [
+  { name: '18', pair: '18', plugin: 'pgoutput' },
+  { name: '15-18', pair: '15-18', plugin: 'pgoutput' },
+  { name: '18-15', pair: '18-15', plugin: 'pgoutput' },
+  { name: '15 by wal2json', pair: '15', plugin: 'wal2json' },
+  { name: '15-18 by wal2json', pair: '15-18', plugin: 'wal2json' },
 ]
 
-describe.each(ways)('rows of $pair by $plugin', ({ pair, plugin }) => {
+describe.each(ways)('rows of $name', ({ pair, plugin }) => {
   const has = available(pair) && (plugin === 'pgoutput' || hasWal2json())
   const args = plugin === 'wal2json' ? ['--plugin', plugin, '--nan-as-null'] : []
   // wal2json cannot tell NaN.

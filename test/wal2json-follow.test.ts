@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest'
-import { libraryNames, pluginRefused } from '../src/provision/plugin.ts'
+import type { OutputPlugin } from '../src/model/follow.ts'
+import { checkPluginFacts, libraryNames, pluginRefused } from '../src/provision/plugin.ts'
 import { compareDatabases } from './support/comparator.ts'
 import { failure } from './support/failure.ts'
 import { follow } from './support/follow.ts'
 import { followerCommand, runFollower } from './support/follower.ts'
 import { catchUp, expectEqual, type Follow, killed, start } from './support/kill.ts'
 import { startLoad } from './support/load.ts'
-import { available, databases, hasWal2json } from './support/servers.ts'
-import { client, query, script, value } from './support/sql.ts'
+import { available, cluster, databases, hasWal2json } from './support/servers.ts'
+import { client, query, script, statements, value } from './support/sql.ts'
 
 const args = ['--plugin', 'wal2json']
 const has = available('15') && hasWal2json()
@@ -282,6 +283,42 @@ describe.skipIf(!available('18'))('output_plugin_libraries', () => {
     expect(libraryNames(' a,"b, ""c""" ,d ')).toEqual(['a', 'b, "c"', 'd'])
     expect(libraryNames('')).toEqual([])
   })
+
+  it('is looked at before anything is made', () => {
+    const facts = { encoding: 'UTF8', nullable: [] }
+    const codes = (plugin: OutputPlugin, libraries?: string) =>
+      checkPluginFacts({ plugin, nanAsNull: false }, { ...facts, libraries }).map((error) => error.code)
+    expect(codes('wal2json')).toEqual([])
+    expect(codes('wal2json', 'pgoutput, test_decoding, wal2json')).toEqual([])
+    expect(codes('wal2json', 'pgoutput, test_decoding')).toEqual(['FLW-141'])
+    expect(codes('pgoutput', 'pgoutput, test_decoding')).toEqual([])
+    expect(codes('pgoutput', 'wal2json')).toEqual(['FLW-141'])
+  })
+
+  it.skipIf(!has)(
+    'keeps the plugin away at a start and under way, until the remedy is run',
+    async (context) => {
+      const up = await cluster({ major: 15 })
+      const upstream = up.conninfo()
+      const setting = "SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries'"
+      if ((await query(upstream, setting)).length === 0) context.skip('this server has no such setting')
+      const { downstream, name } = await databases('15')
+      const ends = ['start', ...args, '--upstream', upstream, '--downstream', downstream, '--name', name]
+      const refused = await failure(runFollower(ends), 6)
+      expect(refused.code).toBe('FLW-141')
+      await statements(
+        upstream,
+        refused.fix.split('\n').map((line) => line.replace(/--.*/, '')),
+      )
+      await expect.poll(() => value(upstream, setting)).toBe('pgoutput, test_decoding, wal2json')
+      const it = runFollower(ends)
+      await it.ready({ upstream, slot: name })
+      await statements(upstream, ['ALTER SYSTEM RESET output_plugin_libraries', 'SELECT pg_reload_conf()'])
+      await expect.poll(() => value(upstream, setting)).toBe('pgoutput, test_decoding')
+      await query(upstream, 'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots')
+      expect(await failure(it, 6)).toMatchObject({ code: 'FLW-141', fix: refused.fix })
+    },
+  )
 
   it('is told with the statement that adds the plugin and keeps the others', async () => {
     const { upstream } = await databases('18')

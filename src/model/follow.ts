@@ -3,15 +3,16 @@ import type { Lsn } from './lsn.ts'
 
 /** PostgreSQL 18's names of conflicts: https://www.postgresql.org/docs/18/logical-replication-conflicts.html */
 export type ConflictType = 'insert_exists' | 'update_missing' | 'delete_missing'
+export type ConflictResolution = 'halt' | 'skip' | 'overwrite'
+
+/** Output plugins that follower decodes. */
 export const outputPlugins = ['pgoutput', 'wal2json'] as const
 export type OutputPlugin = (typeof outputPlugins)[number]
 
-/** Whether a slot's plugin is one that follower decodes. */
+/** Whether a slot's plugin is one of them. */
 export function isOutputPlugin(name: string | null): name is OutputPlugin {
   return outputPlugins.some((each) => each === name)
 }
-
-export type ConflictResolution = 'halt' | 'skip' | 'overwrite'
 
 /** A table, or all tables of a schema (`table` is `*`). Names as the catalog has them, not quoted. */
 export interface TablePattern {

@@ -28,7 +28,10 @@ export async function pluginFacts(upstream: pg.Client): Promise<PluginFacts> {
 }
 
 /** Pure: what stands against the plugin. */
-export function checkPluginFacts(settings: FollowSettings, facts: PluginFacts): FollowerError[] {
+export function checkPluginFacts(
+  settings: Pick<FollowSettings, 'plugin' | 'nanAsNull'>,
+  facts: PluginFacts,
+): FollowerError[] {
   const found: Finding[] = []
   if (facts.libraries !== undefined && !libraryNames(facts.libraries).includes(settings.plugin))
     found.push(notTrusted(settings.plugin, facts.libraries))
