@@ -4,12 +4,12 @@ import { follow } from './support/follow.ts'
 import { available, hasWal2json, type Pair } from './support/servers.ts'
 import { query, script } from './support/sql.ts'
 
-const ways: { name: string; pair: Pair; plugin: 'pgoutput' | 'wal2json' }[] = [
-  { name: '18', pair: '18', plugin: 'pgoutput' },
-  { name: '15', pair: '15', plugin: 'pgoutput' },
-  { name: '15-18', pair: '15-18', plugin: 'pgoutput' },
-  { name: '18-15', pair: '18-15', plugin: 'pgoutput' },
-  { name: '15-18 by wal2json', pair: '15-18', plugin: 'wal2json' },
+const ways: [name: string, pair: Pair, plugin: 'pgoutput' | 'wal2json'][] = [
+  ['18', '18', 'pgoutput'],
+  ['15', '15', 'pgoutput'],
+  ['15-18', '15-18', 'pgoutput'],
+  ['18-15', '18-15', 'pgoutput'],
+  ['15-18 by wal2json', '15-18', 'wal2json'],
 ]
 
 /** Each line is one simple query. Several statements in a line are one string. */
@@ -92,7 +92,7 @@ const history: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-describe.each(ways)('schema changes of $name', ({ pair, plugin }) => {
+describe.each(ways)('schema changes of %s', (_name, pair, plugin) => {
   const has = available(pair) && (plugin === 'pgoutput' || hasWal2json())
   const args = plugin === 'wal2json' ? ['--plugin', plugin, '--nan-as-null'] : []
 

@@ -100,12 +100,12 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 )
 
 const has15 = available('15-18') && hasWal2json()
-const ways: { pair: Pair; plugin: readonly string[]; skip: boolean }[] = [
-  { pair: '18', plugin: [], skip: false },
-  { pair: '15-18', plugin: ['--plugin', 'wal2json', '--nan-as-null'], skip: !has15 },
+const ways: [name: string, pair: Pair, plugin: readonly string[], skip: boolean][] = [
+  ['18', '18', [], false],
+  ['15-18 by wal2json', '15-18', ['--plugin', 'wal2json', '--nan-as-null'], !has15],
 ]
 
-describe.each(ways)('any history $plugin', ({ pair, plugin, skip }) => {
+describe.each(ways)('any history of %s', (_name, pair, plugin, skip) => {
   it.skipIf(skip)(
     `ends equal at both ends, whatever is killed (seed ${seed}, ${runs} runs)`,
     {

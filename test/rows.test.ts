@@ -3,15 +3,15 @@ import { follow } from './support/follow.ts'
 import { available, hasWal2json, type Pair } from './support/servers.ts'
 import { query, script } from './support/sql.ts'
 
-const ways: { name: string; pair: Pair; plugin: 'pgoutput' | 'wal2json' }[] = [
-  { name: '18', pair: '18', plugin: 'pgoutput' },
-  { name: '15-18', pair: '15-18', plugin: 'pgoutput' },
-  { name: '18-15', pair: '18-15', plugin: 'pgoutput' },
-  { name: '15 by wal2json', pair: '15', plugin: 'wal2json' },
-  { name: '15-18 by wal2json', pair: '15-18', plugin: 'wal2json' },
+const ways: [name: string, pair: Pair, plugin: 'pgoutput' | 'wal2json'][] = [
+  ['18', '18', 'pgoutput'],
+  ['15-18', '15-18', 'pgoutput'],
+  ['18-15', '18-15', 'pgoutput'],
+  ['15 by wal2json', '15', 'wal2json'],
+  ['15-18 by wal2json', '15-18', 'wal2json'],
 ]
 
-describe.each(ways)('rows of $name', ({ pair, plugin }) => {
+describe.each(ways)('rows of %s', (_name, pair, plugin) => {
   const has = available(pair) && (plugin === 'pgoutput' || hasWal2json())
   const args = plugin === 'wal2json' ? ['--plugin', plugin, '--nan-as-null'] : []
   // wal2json cannot tell NaN.
