@@ -22,7 +22,9 @@ CROSS JOIN LATERAL (VALUES
   ('storage', a.attstorage::text),
   ('compression', nullif(to_jsonb(a) ->> 'attcompression', '')),
   ('statistics', CASE WHEN a.attstattarget >= 0 THEN a.attstattarget::text END),
-  ('options', (SELECT string_agg(o, ' ' ORDER BY o) FROM unnest(a.attoptions) o)),
+  ('options', (SELECT string_agg(o, ' ' ORDER BY o) FROM unnest(a.attoptions) o
+    -- A stamp that minor releases of 2026 put on each column: the server's own.
+    WHERE o NOT LIKE 'pg\_attver=%')),
   ('foreign options', a.attfdwoptions::text),
   ('inherited', format('%s %s', a.attislocal, a.attinhcount)),
   ('acl', (SELECT string_agg(format('%s=%s%s', coalesce(g.rolname, 'public'), x.privilege_type, CASE WHEN x.is_grantable THEN '*' END), ' '
