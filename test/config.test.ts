@@ -113,6 +113,8 @@ describe('settings', () => {
       synchronousCommit: true,
       wait: true,
       acceptNewUpstream: false,
+      plugin: 'pgoutput',
+      nanAsNull: false,
     })
     expect([follow.upstream.host, follow.downstream.host]).toEqual(['db1', 'db2'])
     expect(daemon).toEqual({

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { compareDatabases } from './support/comparator.ts'
 import { follow } from './support/follow.ts'
-import { pairs } from './support/pairs.ts'
-import { available } from './support/servers.ts'
+import { ways } from './support/pairs.ts'
+import { available, hasWal2json } from './support/servers.ts'
 import { query, script } from './support/sql.ts'
 
 /** Each line is one simple query. Several statements in a line are one string. */
@@ -85,11 +85,12 @@ const history: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-describe.each(pairs)('schema changes of %s', (pair) => {
-  const has = available(pair)
+describe.each(ways)('schema changes of %s', (_name, pair, plugin) => {
+  const has = available(pair) && (plugin === 'pgoutput' || hasWal2json())
+  const args = plugin === 'wal2json' ? ['--plugin', plugin, '--nan-as-null'] : []
 
   it.skipIf(!has).each(Object.keys(history))('%s', async (name) => {
-    const f = await follow({ pair })
+    const f = await follow({ pair, args })
     for (const line of history[name]!) await script(f.upstream, line)
     await f.settle()
     expect(await compareDatabases(f.upstream, f.downstream), f.follower.output).toEqual([])
@@ -97,7 +98,7 @@ describe.each(pairs)('schema changes of %s', (pair) => {
   })
 
   it.skipIf(!has)('owners and grants', async () => {
-    const f = await follow({ pair })
+    const f = await follow({ pair, args })
     const [alice, bob] = [`alice_${f.name}`, `bob ${f.name}`]
     for (const end of [f.upstream, f.downstream])
       await script(

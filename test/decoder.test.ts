@@ -1,6 +1,7 @@
 import { PgoutputPlugin } from 'pg-logical-replication'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { type DecodeSink, decodePgoutput } from '../src/decode/pgoutput.ts'
+import { decodePgoutput } from '../src/decode/pgoutput.ts'
+import type { DecodeSink } from '../src/decode/sink.ts'
 import { oldFull, oldKey, RowChange } from '../src/model/changes.ts'
 import { formatLsn } from '../src/model/lsn.ts'
 import type { Relation } from '../src/model/relation.ts'

@@ -1,5 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import pg from 'pg'
 import type { TestProject } from 'vitest/node'
 import { type Cluster, startCluster } from '../src/demo/cluster.ts'
 import { majors, serverBinDir } from './support/binaries.ts'
@@ -41,5 +42,19 @@ async function startNamed(name: string): Promise<Cluster> {
   const major = majors.find((each) => name === `${each}-upstream` || name === `${each}-downstream`)
   const binDir = major && serverBinDir(major)
   if (!binDir) throw new Error(`no server ${name} on this machine`)
-  return startCluster({ binDir })
+  const cluster = await startCluster({ binDir })
+  await trustWal2json(cluster.conninfo())
+  return cluster
+}
+
+/** Recent minor releases load only output plugins that this setting names; older ones do not know it. */
+async function trustWal2json(conninfo: string): Promise<void> {
+  const client = new pg.Client({ connectionString: conninfo })
+  await client.connect()
+  const found = await client.query("SELECT FROM pg_settings WHERE name = 'output_plugin_libraries'")
+  if (found.rowCount === 1) {
+    await client.query("ALTER SYSTEM SET output_plugin_libraries = 'pgoutput', 'test_decoding', 'wal2json'")
+    await client.query('SELECT pg_reload_conf()')
+  }
+  await client.end()
 }

@@ -4,7 +4,7 @@ import type pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import { compareDatabases } from './support/comparator.ts'
 import { followerCommand, runFollower } from './support/follower.ts'
-import { databases } from './support/servers.ts'
+import { available, databases, hasWal2json, type Pair } from './support/servers.ts'
 import { client, value } from './support/sql.ts'
 
 /** The seed and the number of cases: FOLLOWER_SEED, FOLLOWER_PROPERTY_RUNS. */
@@ -99,41 +99,60 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 )
 
-describe('any history', () => {
-  it(`ends equal at both ends, whatever is killed (seed ${seed}, ${runs} runs)`, {
-    timeout: 600_000,
-  }, async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 45 }), async (steps) => {
-        const { upstream, downstream, name } = await databases()
-        const args = ['start', '--upstream', upstream, '--downstream', downstream, '--name', name]
-        const writer = await client(upstream)
-        let follower = runFollower(args)
-        await follower.ready({ upstream, slot: name })
-        for (const each of steps) {
-          if (each.kind === 'transaction') await runTransaction(writer, each)
-          else {
-            await sleep(each.afterMs)
-            await follower.kill9()
-            follower = runFollower(args)
-          }
-        }
-        // It must not have ended by itself: a halt would be a defect.
-        if (!follower.running) expect(follower.output).toBe('')
-        await follower.kill9()
-        const last = await followerCommand([...args, '--until', 'now'])
-        expect(last.code, last.stderr).toBe(0)
-        expect(await compareDatabases(upstream, downstream), steps.map(describeStep).join('\n')).toEqual([])
-        expect(
-          await value(
+const has15 = available('15-18') && hasWal2json()
+const ways: [name: string, pair: Pair, plugin: readonly string[], skip: boolean][] = [
+  ['18', '18', [], false],
+  ['15-18 by wal2json', '15-18', ['--plugin', 'wal2json', '--nan-as-null'], !has15],
+]
+
+describe.each(ways)('any history of %s', (_name, pair, plugin, skip) => {
+  it.skipIf(skip)(
+    `ends equal at both ends, whatever is killed (seed ${seed}, ${runs} runs)`,
+    {
+      timeout: 600_000,
+    },
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 45 }), async (steps) => {
+          const { upstream, downstream, name } = await databases(pair)
+          const args = [
+            'start',
+            '--upstream',
+            upstream,
+            '--downstream',
             downstream,
-            `SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace`,
-          ),
-        ).not.toBe(null)
-      }),
-      { seed, numRuns: runs, endOnFailure: true },
-    )
-  })
+            '--name',
+            name,
+            ...plugin,
+          ]
+          const writer = await client(upstream)
+          let follower = runFollower(args)
+          await follower.ready({ upstream, slot: name })
+          for (const each of steps) {
+            if (each.kind === 'transaction') await runTransaction(writer, each)
+            else {
+              await sleep(each.afterMs)
+              await follower.kill9()
+              follower = runFollower(args)
+            }
+          }
+          // It must not have ended by itself: a halt would be a defect.
+          if (!follower.running) expect(follower.output).toBe('')
+          await follower.kill9()
+          const last = await followerCommand([...args, '--until', 'now'])
+          expect(last.code, last.stderr).toBe(0)
+          expect(await compareDatabases(upstream, downstream), steps.map(describeStep).join('\n')).toEqual([])
+          expect(
+            await value(
+              downstream,
+              `SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace`,
+            ),
+          ).not.toBe(null)
+        }),
+        { seed, numRuns: runs, endOnFailure: true },
+      )
+    },
+  )
 })
 
 async function runTransaction(writer: pg.Client, step: Step & { kind: 'transaction' }): Promise<void> {

@@ -32,6 +32,8 @@ export function followSettings(
     synchronousCommit: true,
     wait: true,
     acceptNewUpstream: false,
+    plugin: 'pgoutput',
+    nanAsNull: false,
     ...more,
   }
 }

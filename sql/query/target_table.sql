@@ -1,4 +1,4 @@
--- What the applier must know of a downstream table. $1 schema, $2 table.
+-- What the applier must know of a downstream table. $1 schema, $2 table, $3 whether it may be a materialized view.
 -- One row, or none where there is no such table.
 SELECT
   c.relkind AS kind,
@@ -71,4 +71,4 @@ SELECT
       AND (g.tgrelid = c.oid OR g.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(c.oid) p))) AS replica_triggers
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'f', 'v');
+WHERE n.nspname = $1 AND c.relname = $2 AND (c.relkind IN ('r', 'p', 'f', 'v') OR c.relkind = 'm' AND $3::boolean);

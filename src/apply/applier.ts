@@ -1,9 +1,10 @@
 import { FollowerError } from '../errors.ts'
 import { messageLogical, type Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
+import type { Relation } from '../model/relation.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
-import { BatchFailed, expectOneRowEach, sendBatch, sendChange } from './batch.ts'
+import { BatchFailed, expectOneRowEach, isIgnored, sendBatch, sendChange } from './batch.ts'
 import { applyError, fenced, mayPass } from './errors.ts'
 import type { ApplyEvents } from './events.ts'
 import type { ApplySession } from './session.ts'
@@ -13,6 +14,8 @@ import { applyStep, type OnConflict } from './stepwise.ts'
 export interface DdlSteps {
   /** The message at this place among the transaction's side messages. */
   run(index: number): Promise<void>
+  /** Whether the transaction makes a materialized view of this name: PostgreSQL before 17 sends its rows before it is made. */
+  makesView(relation: Relation): boolean
 }
 
 export interface DdlPort {
@@ -100,6 +103,7 @@ export class Applier {
     await failpointOn('apply.begin', session.client)
     await session.client.query('BEGIN')
     const ddl = transaction.ddl ? await this.ddl.open(transaction) : undefined
+    session.statements.makesView = ddl?.makesView
     const cursor = session.cursor
     let sent = 0
     const flush = async (): Promise<void> => {
@@ -119,6 +123,7 @@ export class Applier {
           await flush()
           await this.load(transaction)
         }
+        if (isIgnored(session)) continue
         if (sent === 0) session.pipeline.open()
         sendChange(session, transaction)
         sent++

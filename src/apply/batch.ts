@@ -23,6 +23,7 @@ const lookEvery = 256
  */
 export async function sendBatch(session: ApplySession, batch: readonly Transaction[]): Promise<void> {
   await failpointOn('apply.begin', session.client)
+  session.statements.makesView = undefined
   for (const transaction of batch) await session.statements.load(transaction.relations)
   session.pipeline.open()
   session.pipeline.statement('BEGIN')
@@ -30,6 +31,7 @@ export async function sendBatch(session: ApplySession, batch: readonly Transacti
   for (const transaction of batch) {
     session.cursor.seek(transaction)
     while (!session.pipeline.refused && session.cursor.advance()) {
+      if (isIgnored(session)) continue
       sendChange(session, transaction)
       if (++sent % lookEvery !== 0) continue
       if (session.pipeline.writer.congested) await session.pipeline.drained()
@@ -37,6 +39,11 @@ export async function sendBatch(session: ApplySession, batch: readonly Transacti
   }
   await failpointOn('apply.mid-batch', session.client)
   await expectOneRowEach(session, sent)
+}
+
+/** Whether the message under the cursor is a row of a materialized view. Its relation is loaded. */
+export function isIgnored({ cursor, relations, statements }: ApplySession): boolean {
+  return cursor.type !== messageTruncate && statements.ignores(relations[cursor.index]!)
 }
 
 /** Writes the message under the cursor: a row or a TRUNCATE. */

@@ -4,7 +4,7 @@ import type { Relation } from '../model/relation.ts'
 import type { ChangeShape, Planner, RowStatement } from '../model/statement.ts'
 import type { TargetTable } from '../model/target.ts'
 import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
-import { loadTarget } from './targets.ts'
+import { loadTarget, missingTable } from './targets.ts'
 
 /** A statement that has, or soon will have, a name on the server. */
 export interface Prepared {
@@ -27,6 +27,10 @@ const maxPrepared = 1000
 
 /** Statements prepared in the apply session, by definition of the relation and shape of the change. */
 export class Statements {
+  /** Whether the transaction in hand makes a materialized view of this name later on. */
+  makesView: ((relation: Relation) => boolean) | undefined
+  /** Materialized views: their rows come of their own refresh. */
+  private readonly ignored = new Set<Relation>()
   private readonly known = new Map<Relation, RelationStatements>()
   private readonly client: pg.Client
   private readonly planner: Planner
@@ -41,8 +45,13 @@ export class Statements {
   /** Reads the downstream tables of relations that are new. Throws a FollowerError where one is missing. */
   async load(relations: Iterable<Relation>): Promise<void> {
     for (const relation of relations) {
-      if (this.known.has(relation)) continue
+      if (this.has(relation)) continue
       const target = await loadTarget(this.client, relation)
+      if (target ? target.kind === 'm' : relation.mayBeView && this.makesView?.(relation)) {
+        this.ignored.add(relation)
+        continue
+      }
+      if (!target) throw missingTable(relation)
       const always = relation.columns.flatMap((column, i) =>
         target.columns.get(column.name)?.identityAlways ? [i] : [],
       )
@@ -59,7 +68,12 @@ export class Statements {
   }
 
   has(relation: Relation): boolean {
-    return this.known.has(relation)
+    return this.known.has(relation) || this.ignored.has(relation)
+  }
+
+  /** Whether a relation that is loaded takes no rows. */
+  ignores(relation: Relation): boolean {
+    return this.ignored.size > 0 && this.ignored.has(relation)
   }
 
   /** The statement of a change. Allocates nothing for the common shapes. */
@@ -93,6 +107,7 @@ export class Statements {
 
   /** Forgets everything, here and on the server: after DDL, after an error, or when there are too many. */
   async reset(): Promise<void> {
+    this.ignored.clear()
     if (this.known.size === 0) return
     this.known.clear()
     this.sinceReset = 0

@@ -42,6 +42,7 @@ export async function applyStep(
   }
   try {
     await statements.load([relation])
+    if (statements.ignores(relation)) return
     const known = statements.of(relation)
     if (change.type === messageInsert) await insertStep(session, known, place, onConflict, events)
     else await findStep(session, known, place, onConflict, events)
@@ -118,7 +119,7 @@ async function findStep(
   const resolution = onConflict[type]
   if (resolution === 'halt') throw conflictError(type, place)
   if (resolution === 'overwrite' && type === 'update_missing') {
-    if (shape.unchanged.length > 0)
+    if (shape.unchanged.length > 0 || mayLackColumns(known))
       throw conflictError(type, place, 'its TOASTed values were not sent, so the row cannot be made')
     await run(
       session,
@@ -127,6 +128,13 @@ async function findStep(
     )
   }
   events.conflict(type, resolution, place)
+}
+
+/** Whether a column downstream may be one whose value was not sent. */
+function mayLackColumns({ relation, target }: RelationStatements): boolean {
+  if (!relation.partial) return false
+  const sent = new Set(relation.columns.map((column) => column.name))
+  return [...target.columns.values()].some((column) => !column.generated && !sent.has(column.name))
 }
 
 /** Runs one prepared statement for the current change; returns how many rows it met. */

@@ -12,11 +12,15 @@ interface Row {
   replica_triggers: string
 }
 
-/** Reads the downstream table that takes a relation's changes. Throws a FollowerError where there is none. */
-export async function loadTarget(client: pg.Client, relation: Relation): Promise<TargetTable> {
-  const result = await client.query<Row>(sql('query/target_table'), [relation.schema, relation.name])
+/** Reads the downstream table that takes a relation's changes; undefined where there is none. */
+export async function loadTarget(client: pg.Client, relation: Relation): Promise<TargetTable | undefined> {
+  const result = await client.query<Row>(sql('query/target_table'), [
+    relation.schema,
+    relation.name,
+    relation.mayBeView === true,
+  ])
   const row = result.rows[0]
-  if (!row) throw missingTable(relation)
+  if (!row) return undefined
   const columns = JSON.parse(row.columns) as TargetColumn[]
   const keys = JSON.parse(row.keys) as { primary: boolean; columns: string[] }[]
   return {
@@ -31,7 +35,7 @@ export async function loadTarget(client: pg.Client, relation: Relation): Promise
   }
 }
 
-function missingTable(relation: Relation): FollowerError {
+export function missingTable(relation: Relation): FollowerError {
   return new FollowerError(`table ${relationName(relation)} does not exist downstream`, {
     code: 'FLW-301',
     exit: ExitCode.apply,

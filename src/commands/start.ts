@@ -26,6 +26,11 @@ const options: readonly (readonly [flags: string, description: string])[] = [
     'a schema change that computes new values for rows: halt or replay (default: halt)',
   ],
   ['--synchronous-commit <switch>', 'on or off, downstream; exactly once with both (default: on)'],
+  [
+    '--plugin <name>',
+    'what decodes the WAL upstream: pgoutput, or wal2json with its limits (default: pgoutput)',
+  ],
+  ['--nan-as-null', 'with wal2json: NaN and Infinity of numbers become NULL (default: refuse)'],
   ['--slot <name>', 'use this slot, which exists (default: make one)'],
   ['--application-name <name>', 'of the connections (default: follower/NAME)'],
   ['--no-wait', 'exit 11 where another follower holds the follow (default: wait)'],

@@ -1,13 +1,14 @@
 import { z } from 'zod'
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { Conninfo } from '../model/conninfo.ts'
-import type { FollowSettings } from '../model/follow.ts'
+import { type FollowSettings, outputPlugins } from '../model/follow.ts'
 import { parseLsn } from '../model/lsn.ts'
 import { parseConninfo } from '../postgres/conninfo.ts'
 import { type LogFormat, type LogLevel, logLevels } from '../telemetry/log.ts'
 import type { WebAddress } from '../telemetry/web.ts'
 import { parseConflicts } from './conflicts.ts'
 import { parseFollowName, parsePublications, parseSlotName, parseTables } from './names.ts'
+import { checkPlugin } from './plugin.ts'
 import { choice, onOff, parseOptions, via } from './schema.ts'
 import { ValueProblem } from './value-problem.ts'
 import { defaultWebAddress, parseWebAddress } from './web-address.ts'
@@ -49,6 +50,8 @@ const list = <T>(parse: (text: string) => T[]) =>
 
 const startSchema = z.strictObject({
   ...ends,
+  plugin: choice('plugin', outputPlugins).prefault('pgoutput'),
+  nanAsNull: z.boolean().default(false),
   slot: via(parseSlotName).optional(),
   publication: list(parsePublications),
   applicationName: z.string().min(1, 'an empty name').optional(),
@@ -82,6 +85,8 @@ export function readStartSettings(
   const parsed = parseOptions(startSchema, withEnvironment(options, env, variables))
   const follow: FollowSettings = {
     ...readBoth(parsed, env),
+    plugin: parsed.plugin,
+    nanAsNull: parsed.nanAsNull,
     slot: parsed.slot ?? parsed.name,
     slotGiven: parsed.slot !== undefined,
     publications: parsed.publication,
@@ -97,6 +102,7 @@ export function readStartSettings(
     wait: parsed.wait,
     acceptNewUpstream: parsed.acceptNewUpstream,
   }
+  checkPlugin(follow)
   const { logLevel, logFormat, webListen } = parsed
   return { follow, daemon: { logLevel, logFormat, web: webListen ?? defaultWebAddress } }
 }

@@ -1,17 +1,5 @@
-import type { Lsn } from '../model/lsn.ts'
 import type { Relation, RelationColumn } from '../model/relation.ts'
-
-/** Who receives what a decoder reads. Bytes are valid only during the call. */
-export interface DecodeSink {
-  begin(commitLsn: Lsn, commitTime: bigint, xid: number): void
-  commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void
-  relation(relation: Relation): void
-  /** Insert, Update or Delete: the whole message, type byte first. */
-  row(relationOid: number, buffer: Buffer, offset: number, length: number): void
-  truncate(relationOids: readonly number[], cascade: boolean, restartIdentity: boolean): void
-  /** A logical message: `content` is a view. */
-  message(transactional: boolean, lsn: Lsn, prefix: string, content: Buffer): void
-}
+import type { DecodeSink } from './sink.ts'
 
 /**
  * Decodes one message of pgoutput, protocol version 1.

@@ -5,6 +5,15 @@ import type { Lsn } from './lsn.ts'
 export type ConflictType = 'insert_exists' | 'update_missing' | 'delete_missing'
 export type ConflictResolution = 'halt' | 'skip' | 'overwrite'
 
+/** Output plugins that follower decodes. */
+export const outputPlugins = ['pgoutput', 'wal2json'] as const
+export type OutputPlugin = (typeof outputPlugins)[number]
+
+/** Whether a slot's plugin is one of them. */
+export function isOutputPlugin(name: string | null): name is OutputPlugin {
+  return outputPlugins.some((each) => each === name)
+}
+
 /** A table, or all tables of a schema (`table` is `*`). Names as the catalog has them, not quoted. */
 export interface TablePattern {
   readonly schema: string
@@ -17,6 +26,10 @@ export interface FollowSettings {
   readonly name: string
   readonly upstream: Conninfo
   readonly downstream: Conninfo
+  /** The output plugin that decodes the upstream's WAL. */
+  readonly plugin: OutputPlugin
+  /** wal2json only: a null that may have been NaN is taken for NULL. */
+  readonly nanAsNull: boolean
   readonly slot: string
   /** True where the user named the slot: it must exist, and cleanup leaves it. */
   readonly slotGiven: boolean

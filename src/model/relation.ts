@@ -7,6 +7,10 @@ export interface Relation {
   /** pg_class.relreplident: default, nothing, full, index. */
   readonly identity: 'd' | 'n' | 'f' | 'i'
   readonly columns: readonly RelationColumn[]
+  /** Columns whose TOASTed value an UPDATE did not change may be missing here (wal2json). */
+  readonly partial?: boolean
+  /** It may be a materialized view, whose rows are not followed (wal2json). */
+  readonly mayBeView?: boolean
 }
 
 export interface RelationColumn {

@@ -2,7 +2,7 @@
 export interface TargetTable {
   readonly schema: string
   readonly name: string
-  /** pg_class.relkind: `r` table, `p` partitioned table. */
+  /** pg_class.relkind: `r` table, `p` partitioned table, `m` materialized view, … */
   readonly kind: string
   readonly columns: ReadonlyMap<string, TargetColumn>
   /** Columns of the primary key; empty without one. */

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
+import { isOutputPlugin } from '../model/follow.ts'
 import type { End } from '../postgres/end.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
@@ -118,7 +119,7 @@ async function dropSlot(
   const label = `slot "${slot.name}" (upstream)`
   if (progress && !progress.ownSlot)
     report.remains.push(`${label}: it was named by --slot, so it is yours to drop`)
-  else if (slot.type !== 'logical' || slot.plugin !== 'pgoutput' || slot.database !== database)
+  else if (slot.type !== 'logical' || !isOutputPlugin(slot.plugin) || slot.database !== database)
     report.remains.push(
       `${label}: it isn't of this follow (${slot.plugin ?? slot.type}, database ${slot.database})`,
     )

@@ -6,6 +6,7 @@ import { quoteIdentifier } from '../postgres/identifier.ts'
 import { destroyClient } from '../postgres/socket.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { pluginRefused } from './plugin.ts'
 import { ask, askOne, column } from './query.ts'
 import { readSlot } from './slot.ts'
 
@@ -41,8 +42,12 @@ export async function createSlot(
     const slot = await askOne(
       walsender,
       'upstream',
-      `CREATE_REPLICATION_SLOT ${quoteIdentifier(settings.slot)} LOGICAL pgoutput EXPORT_SNAPSHOT`,
-    ).finally(reporter.stop)
+      `CREATE_REPLICATION_SLOT ${quoteIdentifier(settings.slot)} LOGICAL ${settings.plugin} EXPORT_SNAPSHOT`,
+    )
+      .finally(reporter.stop)
+      .catch(async (error: unknown) => {
+        throw (await pluginRefused(upstream, settings.plugin, error)) ?? error
+      })
     await look(column(slot ?? {}, 'snapshot_name'))
   } finally {
     upstream.removeListener('end', cut)

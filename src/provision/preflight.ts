@@ -11,6 +11,7 @@ import {
   upstreamFacts,
 } from './facts.ts'
 import { oneError } from './findings.ts'
+import { checkPluginFacts, pluginFacts } from './plugin.ts'
 import { type Progress, readProgress } from './progress.ts'
 import { checkPublications, type Publication, publicationNames, readPublications } from './publication.ts'
 import { checkDistinct, checkDownstream, checkUpstream } from './server-checks.ts'
@@ -61,6 +62,7 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     ...(refusal instanceof FollowerError ? [refusal] : []),
     ...publicationErrors,
     ...patterns,
+    ...checkPluginFacts(settings, await pluginFacts(ends.upstream)),
     ...checkIdentities(settings, tables, upstream.superuser),
     ...checkUnlikeRoots(await unlikeRoots(ends.upstream, settings)),
   ]

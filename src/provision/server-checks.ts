@@ -79,10 +79,13 @@ export function checkUpstream(
       code: 'FLW-109',
       message: `role ${facts.role} may not create a publication of all tables upstream`,
       detail: 'FOR ALL TABLES and TABLES IN SCHEMA are for superusers.',
-      fix: [
-        'have a superuser make one, and name it:  CREATE PUBLICATION follower FOR ALL TABLES;   follower start --publication follower …',
-        'or name tables that the role owns:  --tables …',
-      ],
+      fix:
+        settings.plugin === 'wal2json'
+          ? [`ALTER ROLE ${role} SUPERUSER;   -- upstream`]
+          : [
+              'have a superuser make one, and name it:  CREATE PUBLICATION follower FOR ALL TABLES;   follower start --publication follower …',
+              'or name tables that the role owns:  --tables …',
+            ],
     })
   return found.map(finding)
 }

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
-import type { FollowSettings } from '../model/follow.ts'
+import { type FollowSettings, isOutputPlugin } from '../model/follow.ts'
 import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Holder } from './lock.ts'
@@ -150,8 +150,8 @@ function checkUsable(
   const wrong =
     slot.type !== 'logical'
       ? `it is a ${slot.type} slot`
-      : slot.plugin !== 'pgoutput'
-        ? `its plugin is ${slot.plugin}, not pgoutput`
+      : slot.plugin !== settings.plugin
+        ? `its plugin is ${slot.plugin}, not ${settings.plugin}`
         : slot.database !== upstream.database
           ? `it belongs to database "${slot.database}"`
           : slot.temporary
@@ -162,7 +162,13 @@ function checkUsable(
       code: 'FLW-203',
       exit: ExitCode.slot,
       effect: 'nothing was changed',
-      fix: ['follower start --slot <another name> …', 'or --name <another name>: a slot is named after it'],
+      fix: [
+        ...(isOutputPlugin(slot.plugin) && slot.plugin !== settings.plugin
+          ? [`follower start --plugin ${slot.plugin} …   # if it is this follow's; or another one:`]
+          : []),
+        'follower start --slot <another name> …',
+        'or --name <another name>: a slot is named after it',
+      ],
     })
   if (slot.walStatus === 'lost' || slot.invalidationReason !== null)
     throw new FollowerError(`the upstream slot "${slot.name}" is lost, replication cannot continue from it`, {
@@ -213,7 +219,7 @@ function absent(settings: FollowSettings): FollowerError {
     detail: 'A slot that is named by --slot must exist: follower makes only its own.',
     effect: 'nothing was changed',
     fix: [
-      `SELECT pg_create_logical_replication_slot('${settings.slot}', 'pgoutput');   -- upstream`,
+      `SELECT pg_create_logical_replication_slot('${settings.slot}', '${settings.plugin}');   -- upstream`,
       'or leave --slot out',
     ],
   })

@@ -48,7 +48,9 @@ export function checkIdentities(
         `ALTER TABLE ${displayTable(first!)} ADD PRIMARY KEY (…);   -- upstream, for each of them`,
         `or ALTER TABLE ${displayTable(first!)} REPLICA IDENTITY USING INDEX …;   -- a unique index over NOT NULL columns`,
         'or let follower use whole rows (more WAL, slower):  follower start --no-identity full …',
-        'or follow only their inserts:  follower start --no-identity insert-only …',
+        ...(settings.plugin === 'pgoutput'
+          ? ['or follow only their inserts:  follower start --no-identity insert-only …']
+          : []),
       ],
     }),
   ]

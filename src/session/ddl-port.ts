@@ -42,7 +42,7 @@ export class DdlReplayer implements DdlPort {
 
   async open(transaction: Transaction): Promise<DdlSteps> {
     const { settings, keys } = this.options
-    if (!settings.ddl) return { run: async () => {} }
+    if (!settings.ddl) return { run: async () => {}, makesView: () => false }
     const state = beginDdlTransaction()
     const taken: PlacedMessage[] = []
     const rejected = new Map<string, number>()
@@ -57,7 +57,9 @@ export class DdlReplayer implements DdlPort {
     this.reject(transaction, rejected)
     const places = new Map(hoistCreateTableAs(taken).map(({ index, message }) => [index, message]))
     const context = this.context(transaction)
+    const views = new Set(taken.flatMap(({ message }) => madeViews(message)))
     return {
+      makesView: ({ schema, name }) => views.has(JSON.stringify([schema, name])),
       run: async (index) => {
         const message = places.get(index)
         if (!message) return
@@ -115,6 +117,12 @@ export class DdlReplayer implements DdlPort {
 /** A publication that names tables holds a new one only from its CREATE on: rows of a CREATE TABLE AS come before. */
 function listsTables(settings: FollowSettings, upstreamMajor: number): boolean {
   return settings.tables.some(({ table }) => table !== '*' || upstreamMajor < 15)
+}
+
+function madeViews(message: DdlMessage): string[] {
+  return message.objects.flatMap((object) =>
+    object.type === 'materialized view' ? [JSON.stringify(object.names)] : [],
+  )
 }
 
 /** Only a genuine message gets so far: its MAC was right. */

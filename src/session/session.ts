@@ -15,6 +15,7 @@ import { DdlReplayer } from './ddl-port.ts'
 import { Durability } from './durability.ts'
 import { CaptureKeys } from './keys.ts'
 import { Observer } from './observe.ts'
+import { pluginOf } from './plugin.ts'
 import { Pump } from './pump.ts'
 import { Report } from './report.ts'
 import { bufferLimit, makeSource, type Source, startStream } from './source.ts'
@@ -64,7 +65,8 @@ export async function runSession(
       {
         server_version: String(prepared.upstreamVersion),
         system_id: position.systemIdentifier,
-        ...{ slot: settings.slot, plugin: 'pgoutput', protocol: '1', binary: 'false' },
+        ...{ slot: settings.slot, plugin: settings.plugin, binary: 'false' },
+        protocol: pluginOf[settings.plugin].version,
       },
       1,
     )

@@ -1,7 +1,7 @@
-import { decodePgoutput } from '../decode/pgoutput.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
+import { pluginRefused } from '../provision/plugin.ts'
 import type { Prepared } from '../provision/prepare.ts'
 import { slotHolder } from '../provision/slot.ts'
 import { Receiver } from '../stream/receiver.ts'
@@ -9,6 +9,7 @@ import { Assembler } from '../transaction/assembler.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
 import { heldError, sessionKey } from './connections.ts'
 import type { SessionContext } from './context.ts'
+import { pluginOf } from './plugin.ts'
 import type { Pump } from './pump.ts'
 import { streamError } from './stream-error.ts'
 
@@ -50,7 +51,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
     forged: () => metrics.ddlMessagesRejected.inc({ downstream: settings.name, reason: 'transaction' }),
   })
   const receiver = new Receiver(connections.stream, {
-    wal: (buffer, offset, length) => decodePgoutput(buffer, offset, length, assembler),
+    wal: pluginOf[settings.plugin].decoder(assembler, settings),
     keepalive: (walEnd, replyRequested) => {
       metrics.keepalives.inc({ direction: 'received', reply_requested: String(replyRequested) })
       // P6: within a transaction a keepalive's position says nothing of it.
@@ -69,14 +70,15 @@ export async function startStream(
   start: Lsn,
   prepared: Prepared,
 ): Promise<void> {
-  const names = prepared.publications.map((name) => `"${name.replaceAll('"', '""')}"`)
   try {
     await receiver.start({
       slot: settings.slot,
       start,
-      plugin: { proto_version: '1', publication_names: names.join(','), messages: 'true' },
+      plugin: pluginOf[settings.plugin].options(prepared.publications),
     })
   } catch (error) {
+    const refused = await pluginRefused(connections.upstream, settings.plugin, error)
+    if (refused) throw refused
     const passing = streamError(error as Error, settings.upstream)
     if (sqlstate(error) !== '55006' || settings.wait) throw passing
     const holder = await slotHolder(connections.upstream, settings.slot)

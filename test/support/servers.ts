@@ -37,6 +37,13 @@ export function program(name: string): string | undefined {
   return undefined
 }
 
+/** Whether Debian's PostgreSQL 15 has the output plugin wal2json. */
+export function hasWal2json(): boolean {
+  const dir = serverBinDir(15)
+  if (dir && existsSync(path.join(dir, '../lib/wal2json.so'))) return true
+  return absent('wal2json for PostgreSQL 15')
+}
+
 function absent(name: string): false {
   const what = `${name} is not installed`
   if (process.env.FOLLOWER_CI === '1') throw new Error(`${what}, and FOLLOWER_CI=1 forbids to skip`)
