@@ -57,6 +57,8 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
       health.waiting = undefined
       const delay = backoff(Math.max(1, attempt), Math.random())
       health.set('retrying', (error as Error).message)
+      // Also where it was retrying before: to try again is to move.
+      health.beat()
       if (side === 'downstream') countError(metrics, settings.name, error, 'retry')
       metrics.reconnects.inc({ side, reason: failureReason(error) })
       metrics.retryAttempt.set({ side }, Math.max(1, attempt))

@@ -5,6 +5,7 @@ import type { Transaction } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Tracker } from '../progress/tracker.ts'
 import type { Receiver } from '../stream/receiver.ts'
+import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
@@ -24,6 +25,7 @@ export class Report {
   private readonly log: Logger
   private readonly tracker: Tracker
   private readonly queue: TransactionQueue
+  private readonly health: Health
   private readonly timer: NodeJS.Timeout
   /** Where bytes and times of the stream are read; set once it is made. */
   receiver: Receiver | undefined
@@ -35,8 +37,16 @@ export class Report {
   private batches = 0
   private since = performance.now()
 
-  constructor(name: string, metrics: Metrics, log: Logger, tracker: Tracker, queue: TransactionQueue) {
+  constructor(
+    name: string,
+    metrics: Metrics,
+    log: Logger,
+    tracker: Tracker,
+    queue: TransactionQueue,
+    health: Health,
+  ) {
     this.name = name
+    this.health = health
     this.metrics = metrics
     this.log = log
     this.tracker = tracker
@@ -82,10 +92,11 @@ export class Report {
     metrics.bufferBytes.set(queue.bytes)
     metrics.bufferTransactions.set(queue.length)
     metrics.lagSeconds.set({ downstream }, this.lagSeconds)
+    this.health.lagSeconds = this.lagSeconds
     metrics.lagBytes.set({ downstream }, Number(tracker.seen - tracker.applied))
   }
 
-  /** Age of the oldest commit that waits; 0 when none does. */
+  /** Age of the oldest commit that is not applied; 0 when there is none. */
   get lagSeconds(): number {
     const oldest = this.queue.oldest
     return oldest ? Math.max(0, (Date.now() - unixMilliseconds(oldest.commitTime)) / 1000) : 0

@@ -112,7 +112,7 @@ async function wire(
   const tracker = new Tracker(position.lsn)
   const pump = new Pump(tracker, queue, until)
   const failed = (error: Error): void => pump.fail(error)
-  const report = new Report(settings.name, metrics, log, tracker, queue)
+  const report = new Report(settings.name, metrics, log, tracker, queue, health)
   metrics.bufferLimitBytes.set(bufferLimit)
 
   const source = makeSource(context, {
@@ -131,7 +131,8 @@ async function wire(
     failed,
     sent: (replyRequested) => {
       metrics.keepalives.inc({ direction: 'sent', reply_requested: String(replyRequested) })
-      if (tracker.unapplied === 0) health.beat()
+      // Nothing to do, and ready for more: a stream that is held back while nothing is left to apply would be stuck.
+      if (tracker.unapplied === 0 && !source.receiver.isHeld) health.beat()
     },
   })
   const acknowledge = (): void => void acknowledger.acknowledge().catch(failed)
@@ -164,13 +165,13 @@ async function wire(
     durability.committed()
     report.positions()
     health.beat()
-    health.lagSeconds = report.lagSeconds
     acknowledge()
     if (queue.bytes < bufferLimit / 2) source.receiver.hold(false)
   }
   const events: ApplyEvents = {
     applied: (batch, milliseconds, unchanged) => {
       tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
+      queue.applied()
       progressed()
       report.applied(batch, milliseconds, unchanged)
     },

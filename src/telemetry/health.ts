@@ -35,13 +35,17 @@ export class Health {
   onState: ((state: FollowState) => void) | undefined
   private beatAt = performance.now()
 
-  /** Enters a state; `problem` says why where the state is halted or retrying. */
+  /**
+   * Enters a state; `problem` says why where the state is halted or retrying. Saying the same state again is no beat:
+   * the observer of the upstream does that whatever has become of the applier.
+   */
   set(state: FollowState, problem?: string): void {
     const changed = state !== this.state
     this.state = state
     this.problem = problem
+    if (!changed) return
     this.beat()
-    if (changed) this.onState?.(state)
+    this.onState?.(state)
   }
 
   /** The pipeline moved, or looked and rightly had nothing to do. At least every 10 s. */
@@ -67,16 +71,20 @@ export class Health {
     ]
   }
 
+  get following(): boolean {
+    return this.state === 'streaming' || this.state === 'catchup'
+  }
+
+  /** State, lag and problem, in one line. */
+  get summary(): string {
+    const lag = this.lagSeconds === undefined ? '' : `, lag ${this.lagSeconds.toFixed(1)} s`
+    return `${this.state}${lag}${this.problem === undefined ? '' : `: ${this.problem}`}`
+  }
+
   /** Named checks; ready where all are ok. */
   ready(): readonly Check[] {
-    const following = this.state === 'streaming' || this.state === 'catchup'
-    const lag = this.lagSeconds === undefined ? '' : `, lag ${this.lagSeconds.toFixed(1)} s`
     return [
-      {
-        name: 'state',
-        ok: following,
-        detail: `${this.state}${lag}${this.problem === undefined ? '' : `: ${this.problem}`}`,
-      },
+      { name: 'state', ok: this.following, detail: this.summary },
       connection('upstream', this.upstreamConnected),
       connection('downstream', this.downstreamConnected),
       {

@@ -1,19 +1,20 @@
 import type { Transaction } from '../model/changes.ts'
 
-/** Complete transactions that wait to be applied, in commit order. */
+/** Complete transactions that wait to be applied, in commit order; it remembers the batch in hand. */
 export class TransactionQueue {
   /** Bytes of the messages held. */
   bytes = 0
   private items: Transaction[] = []
   private head = 0
+  private inHand: Transaction | undefined
 
   get length(): number {
     return this.items.length - this.head
   }
 
-  /** The oldest, which is the one that lag is measured by. */
+  /** The oldest that is not applied, which is the one that lag is measured by. */
   get oldest(): Transaction | undefined {
-    return this.items[this.head]
+    return this.inHand ?? this.items[this.head]
   }
 
   push(transaction: Transaction): void {
@@ -40,10 +41,16 @@ export class TransactionQueue {
     }
     const batch = this.items.slice(from, this.head)
     this.bytes -= bytes
+    this.inHand = batch[0]
     if (this.head > 1024 || this.head === this.items.length) {
       this.items = this.items.slice(this.head)
       this.head = 0
     }
     return batch
+  }
+
+  /** The batch in hand is applied. */
+  applied(): void {
+    this.inHand = undefined
   }
 }
