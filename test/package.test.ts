@@ -35,7 +35,10 @@ test('the package is small and holds what is needed, and nothing else', () => {
     .filter((file) => file.endsWith('.sql') && !file.startsWith('compare/'))
     .map((file) => `sql/${file}`)
   expect(packed.files.filter((file) => file.startsWith('sql/')).toSorted()).toEqual(statements.toSorted())
-  const needed = ['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'LICENSE', 'README.md', 'CHANGELOG.md']
+  const needed = [
+    ...['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'LICENSE', 'README.md', 'CHANGELOG.md'],
+    ...['docs/cli.md', 'docs/deploy.md', 'docker/systemd/follower.service'],
+  ]
   expect(needed.filter((file) => !packed.files.includes(file))).toEqual([])
   expect(packed.size).toBeLessThan(300_000)
 })
