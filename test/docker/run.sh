@@ -2,7 +2,7 @@
 # The tests in containers, where no image can be pulled: as root on Debian, with docker.io, debootstrap and docker-compose.
 #   test/docker/run.sh
 # Makes base images of Debian's packages and this machine's Node, starts an engine if none answers (and ends it), and runs
-# test/docker.slow.test.ts; arguments are vitest's. With images of one's own: NODE_IMAGE=… POSTGRES_IMAGE=… PROMETHEUS_IMAGE=… test/docker/run.sh
+# the tests in containers; arguments are vitest's. With images of one's own: NODE_IMAGE=… POSTGRES_IMAGE=… PROMETHEUS_IMAGE=… test/docker/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -79,4 +79,4 @@ EOF
   }
 fi
 
-FOLLOWER_SLOW=1 FOLLOWER_DOCKER=1 npx vitest run test/docker.slow.test.ts "$@"
+FOLLOWER_SLOW=1 FOLLOWER_DOCKER=1 npx vitest run test/docker.slow.test.ts test/testcontainers.slow.test.ts "$@"
