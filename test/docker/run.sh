@@ -2,7 +2,8 @@
 # The tests in containers, where no image can be pulled: as root on Debian, with docker.io, debootstrap and docker-compose.
 #   test/docker/run.sh
 # Makes base images of Debian's packages and this machine's Node, starts an engine if none answers (and ends it), and runs
-# the tests in containers; arguments are vitest's. With images of one's own: NODE_IMAGE=… POSTGRES_IMAGE=… PROMETHEUS_IMAGE=… test/docker/run.sh
+# the tests in containers; arguments are vitest's. With images of one's own:
+#   BASE_IMAGE=… NODE_IMAGE=… POSTGRES_IMAGE=… PROMETHEUS_IMAGE=… test/docker/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -38,10 +39,13 @@ base() {
   }
 }
 
+if [[ ! ${BASE_IMAGE:-} ]]; then
+  base
+  export BASE_IMAGE=$base
+fi
 if [[ ! ${NODE_IMAGE:-} ]]; then
   export NODE_IMAGE=follower-test-node
   have $NODE_IMAGE || {
-    base
     mkdir -p "$work/node"
     cp "$(node -p process.execPath)" "$work/node/node"
     cp -rL "$(npm root --global)/npm" "$work/node/npm"
@@ -60,14 +64,12 @@ fi
 if [[ ! ${POSTGRES_IMAGE:-} ]]; then
   export POSTGRES_IMAGE=follower-test-postgres
   have $POSTGRES_IMAGE || {
-    base
     docker build -q --network host --build-arg BASE=$base -t $POSTGRES_IMAGE test/docker/postgres
   }
 fi
 if [[ ! ${PROMETHEUS_IMAGE:-} ]]; then
   export PROMETHEUS_IMAGE=follower-test-prometheus
   have $PROMETHEUS_IMAGE || {
-    base
     docker build -q --network host -t $PROMETHEUS_IMAGE - <<EOF
 FROM $base
 RUN apt-get update -qq \

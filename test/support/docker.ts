@@ -9,6 +9,7 @@ const run = promisify(execFile)
 
 /** The images that the tests build upon; test/docker/run.sh makes such as need no registry. */
 export const images = {
+  base: process.env.BASE_IMAGE ?? 'debian:12',
   node: process.env.NODE_IMAGE ?? 'node:24-bookworm-slim',
   postgres: process.env.POSTGRES_IMAGE ?? 'postgres:18',
   prometheus: process.env.PROMETHEUS_IMAGE ?? 'prom/prometheus:v3.5.0',
@@ -34,6 +35,35 @@ export async function buildImage(): Promise<string> {
     ...['--build-arg', 'REVISION=test', '-f', 'docker/Dockerfile', '-t', name, '.'],
   )
   return name
+}
+
+/**
+ * A machine whose process 1 is systemd, with PostgreSQL, the program of `image` and its unit; gone at the end of the test.
+ * Returns what runs a script of bash in it.
+ */
+export async function systemdMachine(image: string): Promise<(script: string) => Promise<string>> {
+  const name = 'pg-follower-systemd:test'
+  await docker(
+    ...[
+      'build',
+      '--network',
+      'host',
+      '--build-arg',
+      `BASE=${images.base}`,
+      '--build-arg',
+      `FOLLOWER=${image}`,
+    ],
+    ...['-f', 'test/docker/systemd/Dockerfile', '-t', name, '.'],
+  )
+  const container = await docker(
+    // Mounts and control groups are systemd's work; not --privileged, which an engine in a container can't give.
+    ...['run', '-d', '--cgroupns', 'host'],
+    ...['SYS_ADMIN', 'NET_ADMIN', 'SYS_PTRACE'].flatMap((capability) => ['--cap-add', capability]),
+    ...['--security-opt', 'seccomp=unconfined', '--security-opt', 'apparmor=unconfined'],
+    ...['--tmpfs', '/run', '--tmpfs', '/tmp', '-v', '/sys/fs/cgroup:/sys/fs/cgroup:rw', name],
+  )
+  cleanUp(() => docker('rm', '-f', '-v', container))
+  return (script) => docker('exec', container, 'bash', '-c', script)
 }
 
 /** docker/compose.yaml under a project name of its own; down, volumes included, at the end of the test. */
