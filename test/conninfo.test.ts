@@ -242,6 +242,29 @@ describe('passfile', () => {
     const conninfo = parse(`host=h user=u passfile=${open}`)
     expect(await conninfo.password()).toBeUndefined()
     expect(await conninfo.passfileProblem?.()).toMatch(/open is ignored.*mode 640.*chmod 0600/)
+    const beside = parse(`host=h user=u passfile=${open}`, { CREDENTIALS_DIRECTORY: home.slice(0, -1) })
+    expect(await beside.password()).toBeUndefined()
+  })
+
+  it.skipIf(process.geteuid?.() !== 0)('is not missed by a user without a name and a home', async () => {
+    const { HOME } = process.env
+    delete process.env.HOME
+    // Nobody's number: as in a container, or under systemd's DynamicUser=.
+    process.seteuid!(61_234)
+    try {
+      expect(await parse('host=h user=u', { HOME: '' }).password()).toBeUndefined()
+    } finally {
+      process.seteuid!(0)
+      if (HOME !== undefined) process.env.HOME = HOME
+    }
+  })
+
+  it('is taken as it is where systemd keeps it', async () => {
+    const credential = path.join(home, 'credential')
+    writeFileSync(credential, '*:*:*:*:pw\n')
+    chmodSync(credential, 0o440)
+    const env = { PGPASSFILE: credential, CREDENTIALS_DIRECTORY: home }
+    expect(await parse('host=h user=u', env).password()).toBe('pw')
   })
 })
 

@@ -103,6 +103,18 @@ describe('TransactionQueue', () => {
     expect(taken).toEqual([[3, 4, 3], [1], [20], [1]])
   })
 
+  it('measures lag by the batch in hand, until that is applied', () => {
+    const queue = new TransactionQueue()
+    for (const bytes of [1, 2, 3]) queue.push(transaction(bytes))
+    queue.take(3, 10)
+    expect(queue.oldest?.bytes).toBe(1)
+    queue.done()
+    expect(queue.oldest?.bytes).toBe(3)
+    queue.take(3, 10)
+    queue.done()
+    expect(queue.oldest).toBeUndefined()
+  })
+
   it('keeps order and count over many', () => {
     const queue = new TransactionQueue()
     const all = Array.from({ length: 5000 }, (_, i) => transaction(i % 7))

@@ -156,6 +156,26 @@ describe('health', () => {
     expect(health.live(now + 61_000)).toBe(true)
   })
 
+  test('a new state is a beat; the same one again is none, whoever repeats it', () => {
+    const health = new Health()
+    health.set('streaming')
+    const states: string[] = []
+    health.onState = (state) => states.push(state)
+    const { now } = performance
+    const start = now.call(performance)
+    let elapsed = 0
+    performance.now = () => start + elapsed
+    try {
+      for (elapsed = 2_000; elapsed < 70_000; elapsed += 2_000) health.set('streaming')
+      expect(health.live()).toBe(false)
+      health.set('catchup')
+      expect(health.live()).toBe(true)
+    } finally {
+      performance.now = now
+    }
+    expect(states).toEqual(['catchup'])
+  })
+
   test('ready needs a following state, both connections and a healthy slot', () => {
     const health = new Health()
     const failing = () => health.ready().flatMap((check) => (check.ok ? [] : [check.name]))

@@ -1,11 +1,12 @@
 import { Command, CommanderError } from 'commander'
 import { ExitCode, FollowerError, formatError } from '../errors.ts'
+import { readBuild } from '../telemetry/build.ts'
 import { redact } from '../telemetry/redact.ts'
 import { addCleanup } from './cleanup.ts'
 import type { Outcome } from './outcome.ts'
 import { addStart } from './start.ts'
 import { addStatus } from './status.ts'
-import { addVersion } from './version.ts'
+import { addVersion, versionLine } from './version.ts'
 
 const examples = `
 Examples:
@@ -32,6 +33,7 @@ function createProgram(outcome: Outcome): Command {
     .description(
       'One command makes one PostgreSQL database follow another, rows and schema, and keeps it so.',
     )
+    .version(versionLine(readBuild()), '--version', 'what is installed')
     .exitOverride()
     .configureOutput({ outputError: () => {} })
     .addHelpText('after', examples)

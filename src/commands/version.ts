@@ -1,5 +1,10 @@
 import type { Command } from 'commander'
-import { readBuild } from '../telemetry/build.ts'
+import { type Build, readBuild } from '../telemetry/build.ts'
+
+/** One line for people: what `follower --version` says, too. */
+export function versionLine({ version, revision, node, pgParser }: Build): string {
+  return `follower ${version} (revision ${revision}, node ${node}, PostgreSQL grammar ${pgParser})`
+}
 
 /** `follower version`. */
 export function addVersion(program: Command): void {
@@ -9,11 +14,9 @@ export function addVersion(program: Command): void {
     .option('--json', 'as JSON')
     .addHelpText('after', '\nExamples:\n  follower version\n  follower version --json')
     .action(({ json }: { json?: true }) => {
-      const { version, revision, node, pgParser } = readBuild()
+      const build = readBuild()
       process.stdout.write(
-        json
-          ? `${JSON.stringify({ schema: 'follower.version/1', version, revision, node, pgParser })}\n`
-          : `follower ${version} (revision ${revision}, node ${node}, PostgreSQL grammar ${pgParser})\n`,
+        `${json ? JSON.stringify({ schema: 'follower.version/1', ...build }) : versionLine(build)}\n`,
       )
     })
 }

@@ -8,6 +8,7 @@ import { createLogger, type Logger, logsForPeople } from '../telemetry/log.ts'
 import { createMetrics, primeMetrics, showState } from '../telemetry/metrics.ts'
 import { protectSecret, redact } from '../telemetry/redact.ts'
 import { listenWeb } from '../telemetry/web.ts'
+import { ServiceManager } from './service-manager.ts'
 import { endOnUncaught, stopOnSignal } from './signals.ts'
 
 /**
@@ -29,9 +30,12 @@ export async function runDaemon(
   const health = new Health()
   primeMetrics(metrics, name)
   showState(metrics, name, health.state)
+  const serviceManager = ServiceManager.of(health, log, process.env)
+  stop.signal.addEventListener('abort', () => serviceManager?.stop(), { once: true })
   health.onState = (state) => {
     showState(metrics, name, state)
     log.debug({ state }, 'state')
+    serviceManager?.look()
   }
   try {
     const web = daemon.web === 'off' ? undefined : await listenWeb(daemon.web, { metrics, health, log })
@@ -51,6 +55,7 @@ export async function runDaemon(
   } catch (error) {
     return report(error, log, logsForPeople(daemon.logFormat))
   } finally {
+    await serviceManager?.close()
     stop.dispose()
   }
 }

@@ -46,9 +46,9 @@ export function parseConninfo(text: string, env: Environment): Conninfo {
   const user = values.get('user') ?? systemUser()
   const database = values.get('dbname') ?? user
   const applicationName = values.get('application_name')
-  const home = env.HOME || homedir()
+  const home = env.HOME || systemHome()
   const passfile = values.get('passfile') ?? path.join(home, '.pgpass')
-  const ask = () => readPassfile(passfile, { host, port, database, user })
+  const ask = () => readPassfile(passfile, { host, port, database, user }, env.CREDENTIALS_DIRECTORY)
   const password = values.get('password')
 
   return {
@@ -78,6 +78,15 @@ function systemUser(): string {
     throw conninfoError('FLW-023', 'conninfo: no user is given, and the user of this process has no name', {
       fix: ['add user=… to the conninfo, or set PGUSER'],
     })
+  }
+}
+
+/** As for the name: a user without one (a container's, systemd's DynamicUser=) has no directory, either. */
+function systemHome(): string {
+  try {
+    return homedir()
+  } catch {
+    return '/'
   }
 }
 

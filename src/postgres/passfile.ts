@@ -20,14 +20,20 @@ const defaultSocketDirectories = ['/var/run/postgresql', '/run/postgresql', '/tm
 
 /**
  * Looks up a password as libpq does: first line that fits, `*` for anything, backslash before `:` and `\`; a file
- * that others may read is ignored. Never throws. https://www.postgresql.org/docs/current/libpq-pgpass.html
+ * that others may read is ignored, unless it is in `credentials`, systemd's directory: there an access list lets nobody
+ * else in, and its mask looks like rights of the group. Never throws. https://www.postgresql.org/docs/current/libpq-pgpass.html
  */
-export async function readPassfile(path: string, key: PassfileKey): Promise<PassfileAnswer> {
+export async function readPassfile(
+  path: string,
+  key: PassfileKey,
+  credentials?: string,
+): Promise<PassfileAnswer> {
   let text: string
   try {
     const status = await stat(path)
     if (!status.isFile()) return { problem: `passfile ${path} is not a plain file` }
-    if ((status.mode & 0o077) !== 0)
+    const guarded = !!credentials && path.startsWith(`${credentials.replace(/\/+$/, '')}/`)
+    if (!guarded && (status.mode & 0o077) !== 0)
       return {
         problem: `passfile ${path} is ignored: group or others have access to it (mode ${(status.mode & 0o777).toString(8)}); chmod 0600 ${path}`,
       }

@@ -68,16 +68,20 @@ export class Health {
     ]
   }
 
+  get following(): boolean {
+    return this.state === 'streaming' || this.state === 'catchup'
+  }
+
+  /** State, lag and problem, in one line. */
+  get summary(): string {
+    const lag = this.lagSeconds === undefined ? '' : `, lag ${this.lagSeconds.toFixed(1)} s`
+    return `${this.state}${lag}${this.problem === undefined ? '' : `: ${this.problem}`}`
+  }
+
   /** Named checks; ready where all are ok. */
   ready(): readonly Check[] {
-    const following = this.state === 'streaming' || this.state === 'catchup'
-    const lag = this.lagSeconds === undefined ? '' : `, lag ${this.lagSeconds.toFixed(1)} s`
     return [
-      {
-        name: 'state',
-        ok: following,
-        detail: `${this.state}${lag}${this.problem === undefined ? '' : `: ${this.problem}`}`,
-      },
+      { name: 'state', ok: this.following, detail: this.summary },
       connection('upstream', this.upstreamConnected),
       connection('downstream', this.downstreamConnected),
       {

@@ -79,6 +79,22 @@ export const mutants = [
     test: ['test/rows.test.ts', 'hostile settings'],
   },
   {
+    name: 'the observer keeps a wedged pipeline alive',
+    edits: [
+      [
+        'src/telemetry/health.ts',
+        'if (!changed) return\n    this.beat()',
+        'this.beat()\n    if (!changed) return',
+      ],
+    ],
+    test: ['test/telemetry.test.ts', 'a new state is a beat'],
+  },
+  {
+    name: 'feeds the watchdog by the timer alone',
+    edits: [['src/daemon/service-manager.ts', 'if (health.live()) {', 'if (health) {']],
+    test: ['test/systemd.test.ts', 'while the health says wedged'],
+  },
+  {
     name: 'replays current_query() whole',
     edits: [
       [

@@ -15,6 +15,7 @@ const copied = [
   'sql',
   'test',
   'docs',
+  'docker',
   'package.json',
   'tsconfig.json',
   'tsconfig.build.json',

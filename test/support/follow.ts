@@ -1,4 +1,4 @@
-import { type Follower, runFollower } from './follower.ts'
+import { type Follower, type RunOptions, runFollower } from './follower.ts'
 import { type Databases, databases, type Pair } from './servers.ts'
 import { query, script, statements, value } from './sql.ts'
 import { waitUntil } from './wait.ts'
@@ -26,6 +26,8 @@ export async function follow(
     before?: readonly string[]
     upstreamOnly?: readonly string[]
     env?: Record<string, string>
+    /** As of RunOptions. */
+    program?: NonNullable<RunOptions['program']>
   } = {},
 ): Promise<Following> {
   const made = await databases(options.pair ?? '18')
@@ -36,7 +38,10 @@ export async function follow(
   const base = ['start', '--upstream', made.upstream, '--downstream', made.downstream, '--name', made.name]
   let marks = 0
   const start = (args: readonly string[] = options.args ?? [], env: Record<string, string> = {}): void => {
-    following.follower = runFollower([...base, ...args], { env })
+    following.follower = runFollower([...base, ...args], {
+      env,
+      ...(options.program && { program: options.program }),
+    })
   }
   const following: Following = {
     ...made,

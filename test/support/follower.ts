@@ -12,6 +12,8 @@ export interface RunOptions {
   /** Added to the environment; undefined takes a variable away. */
   readonly env?: Readonly<Record<string, string | undefined>>
   readonly cwd?: string
+  /** What to run instead of the built program: an installed one, or another Node. */
+  readonly program?: readonly [file: string, ...args: string[]]
 }
 
 export interface Exit {
@@ -52,7 +54,8 @@ export class Follower {
     // Vitest sets NODE_ENV and friends; a user does not.
     for (const name of ['NODE_ENV', 'NODE_OPTIONS', 'VITEST', 'TEST'])
       if (!options.env?.[name]) delete env[name]
-    this.child = spawn(process.execPath, [cli, ...args], {
+    const [file, ...before] = options.program ?? [process.execPath, cli]
+    this.child = spawn(file, [...before, ...args], {
       env,
       cwd: options.cwd,
       stdio: ['ignore', 'pipe', 'pipe'],

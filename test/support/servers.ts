@@ -44,7 +44,8 @@ export function hasWal2json(): boolean {
   return absent('wal2json for PostgreSQL 15')
 }
 
-function absent(name: string): false {
+/** Says once that something is missing here; where continuous integration asks (FOLLOWER_CI=1), that is a failure. */
+export function absent(name: string): false {
   const what = `${name} is not installed`
   if (process.env.FOLLOWER_CI === '1') throw new Error(`${what}, and FOLLOWER_CI=1 forbids to skip`)
   if (!warned.has(what)) console.warn(`SKIPPED: ${what}; its tests do not run`)
