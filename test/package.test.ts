@@ -24,7 +24,7 @@ test('the package is small and holds what is needed, and nothing else', () => {
   expect(packed.name).toBe('pg-follower')
   const other = packed.files.filter(
     (file) =>
-      !/^(package\.json|README\.md|LICENSE|CHANGELOG\.md|docs\/[a-z]+\.md|docker\/systemd\/\S+)$/.test(
+      !/^(package\.json|(sql\/)?README\.md|LICENSE|CHANGELOG\.md|docs\/[a-z0-9]+\.md|docker\/systemd\/\S+)$/.test(
         file,
       ) &&
       !/^dist\/(?!demo\/)\S+\.(js|d\.ts)$/.test(file) &&
@@ -34,7 +34,7 @@ test('the package is small and holds what is needed, and nothing else', () => {
   const statements = readdirSync('sql', { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.sql') && !file.startsWith('compare/'))
     .map((file) => `sql/${file}`)
-  expect(packed.files.filter((file) => file.startsWith('sql/')).toSorted()).toEqual(statements.toSorted())
+  expect(packed.files.filter((file) => file.endsWith('.sql')).toSorted()).toEqual(statements.toSorted())
   const needed = [
     ...['dist/cli.js', 'dist/index.js', 'dist/index.d.ts', 'LICENSE', 'README.md', 'CHANGELOG.md'],
     ...['docs/cli.md', 'docs/deploy.md', 'docker/systemd/follower.service'],
