@@ -2,13 +2,18 @@
 -- One row, or none where there is no such table.
 SELECT
   c.relkind AS kind,
-  (WITH type AS MATERIALIZED (
-      -- a domain compares as its base type, an array as its elements
-      SELECT t.oid, m.oid IS NOT NULL AS is_array, o.opcfamily, o.opcintype, o.method
-      FROM pg_catalog.pg_type t
-      LEFT JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
-      LEFT JOIN pg_catalog.pg_type m ON m.oid = coalesce(b.typelem, t.typelem) AND coalesce(b.typcategory, t.typcategory) = 'A'
-      CROSS JOIN LATERAL (SELECT coalesce(m.oid, b.oid, t.oid) AS oid, coalesce(m.typtype, b.typtype, t.typtype) AS typtype) x
+  (WITH RECURSIVE base AS (
+      -- a domain compares as its base type, which may be a domain, too
+      SELECT DISTINCT a.atttypid AS oid, a.atttypid AS base FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid
+      UNION ALL
+      SELECT b.oid, d.typbasetype FROM base b JOIN pg_catalog.pg_type d ON d.oid = b.base AND d.typtype = 'd'
+    ), type AS MATERIALIZED (
+      SELECT w.oid, m.oid IS NOT NULL AS is_array, o.opcfamily, o.opcintype, o.method
+      FROM base w
+      JOIN pg_catalog.pg_type b ON b.oid = w.base AND b.typtype <> 'd'
+      -- an array compares as its elements
+      LEFT JOIN pg_catalog.pg_type m ON m.oid = b.typelem AND b.typcategory = 'A'
+      CROSS JOIN LATERAL (SELECT coalesce(m.oid, b.oid) AS oid, coalesce(m.typtype, b.typtype) AS typtype) x
       -- Where several types would do (a varchar is a text, and a bpchar, too), the preferred one, as the parser has it.
       CROSS JOIN LATERAL (
         SELECT p.opcfamily, p.opcintype, am.amname AS method
@@ -23,7 +28,6 @@ SELECT
         ORDER BY p.opcintype = x.oid DESC,
           (SELECT i.typispreferred FROM pg_catalog.pg_type i WHERE i.oid = p.opcintype) DESC, am.amname
         LIMIT 1) o
-      WHERE t.oid IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid)
     ), equality AS MATERIALIZED (
       SELECT t.oid,
         -- The operator by its schema, since an extension's stands in the search_path of nobody.
