@@ -38,8 +38,8 @@ SELECT
           JOIN pg_catalog.pg_namespace s ON s.oid = p.oprnamespace
           WHERE w.amopfamily = t.opcfamily AND w.amoplefttype = t.opcintype AND w.amoprighttype = t.opcintype
             AND w.amopstrategy = CASE t.method WHEN 'btree' THEN 3 ELSE 1 END) END AS operator,
-        -- btree's equalimage: equal values are the same bytes
-        NOT t.is_array AND t.method = 'btree' AND EXISTS (SELECT FROM pg_catalog.pg_amproc f
+        -- btree's equalimage: equal values are the same bytes; bpchar says so, too, and is wrong about trailing spaces
+        NOT t.is_array AND t.method = 'btree' AND t.opcintype <> 'pg_catalog.bpchar'::regtype AND EXISTS (SELECT FROM pg_catalog.pg_amproc f
           WHERE f.amprocfamily = t.opcfamily AND f.amproclefttype = t.opcintype
             AND f.amprocrighttype = t.opcintype AND f.amprocnum = 4) AS exact
       FROM type t
