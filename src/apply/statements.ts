@@ -4,7 +4,7 @@ import type { Relation } from '../model/relation.ts'
 import type { ChangeShape, Planner, RowStatement } from '../model/statement.ts'
 import type { TargetTable } from '../model/target.ts'
 import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
-import { loadTarget } from './targets.ts'
+import { loadTargets } from './targets.ts'
 
 /** A statement that has, or soon will have, a name on the server. */
 export interface Prepared {
@@ -40,13 +40,15 @@ export class Statements {
 
   /** Reads the downstream tables of relations that are new. Throws a FollowerError where one is missing. */
   async load(relations: Iterable<Relation>): Promise<void> {
-    for (const relation of relations) {
-      if (this.known.has(relation)) continue
-      const target = await loadTarget(this.client, relation)
-      const always = relation.columns.flatMap((column, i) =>
-        target.columns.get(column.name)?.identityAlways ? [i] : [],
+    const missing = [...new Set(relations)].filter((relation) => !this.known.has(relation))
+    if (missing.length === 0) return
+    const targets = await loadTargets(this.client, missing)
+    for (const [i, relation] of missing.entries()) {
+      const target = targets[i]!
+      const always = relation.columns.flatMap((column, at) =>
+        target.columns.get(column.name)?.identityAlways ? [at] : [],
       )
-      const key = always.filter((i) => relation.columns[i]!.key)
+      const key = always.filter((at) => relation.columns[at]!.key)
       const identityAlways = { key, others: key.length < always.length }
       this.known.set(relation, { relation, target, identityAlways, common: [], others: new Map() })
     }
