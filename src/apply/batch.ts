@@ -24,7 +24,7 @@ const lookEvery = 256
 export async function sendBatch(session: ApplySession, batch: readonly Transaction[]): Promise<void> {
   await failpointOn('apply.begin', session.client)
   session.statements.makesView = undefined
-  for (const transaction of batch) await session.statements.load(transaction.relations)
+  await session.statements.load(batch.flatMap((transaction) => [...transaction.relations]))
   session.pipeline.open()
   session.pipeline.statement('BEGIN')
   let sent = 1

@@ -4,7 +4,7 @@ import type { Relation } from '../model/relation.ts'
 import type { ChangeShape, Planner, RowStatement } from '../model/statement.ts'
 import type { TargetTable } from '../model/target.ts'
 import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
-import { loadTarget, missingTable } from './targets.ts'
+import { loadTargets, missingTable } from './targets.ts'
 
 /** A statement that has, or soon will have, a name on the server. */
 export interface Prepared {
@@ -44,18 +44,20 @@ export class Statements {
 
   /** Reads the downstream tables of relations that are new. Throws a FollowerError where one is missing. */
   async load(relations: Iterable<Relation>): Promise<void> {
-    for (const relation of relations) {
-      if (this.has(relation)) continue
-      const target = await loadTarget(this.client, relation)
+    const missing = [...new Set(relations)].filter((relation) => !this.has(relation))
+    if (missing.length === 0) return
+    const targets = await loadTargets(this.client, missing)
+    for (const [i, relation] of missing.entries()) {
+      const target = targets[i]
       if (target ? target.kind === 'm' : relation.mayBeView && this.makesView?.(relation)) {
         this.ignored.add(relation)
         continue
       }
       if (!target) throw missingTable(relation)
-      const always = relation.columns.flatMap((column, i) =>
-        target.columns.get(column.name)?.identityAlways ? [i] : [],
+      const always = relation.columns.flatMap((column, at) =>
+        target.columns.get(column.name)?.identityAlways ? [at] : [],
       )
-      const key = always.filter((i) => relation.columns[i]!.key)
+      const key = always.filter((at) => relation.columns[at]!.key)
       const identityAlways = { key, others: key.length < always.length }
       this.known.set(relation, { relation, target, identityAlways, common: [], others: new Map() })
     }
@@ -107,7 +109,6 @@ export class Statements {
 
   /** Forgets everything, here and on the server: after DDL, after an error, or when there are too many. */
   async reset(): Promise<void> {
-    this.ignored.clear()
     if (this.known.size === 0) return
     this.known.clear()
     this.sinceReset = 0

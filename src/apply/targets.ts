@@ -5,6 +5,7 @@ import type { TargetColumn, TargetTable } from '../model/target.ts'
 import { sql } from '../postgres/sql.ts'
 
 interface Row {
+  place: string
   kind: string
   columns: string
   keys: string
@@ -12,15 +13,24 @@ interface Row {
   replica_triggers: string
 }
 
-/** Reads the downstream table that takes a relation's changes; undefined where there is none. */
-export async function loadTarget(client: pg.Client, relation: Relation): Promise<TargetTable | undefined> {
-  const result = await client.query<Row>(sql('query/target_table'), [
-    relation.schema,
-    relation.name,
-    relation.mayBeView === true,
+/** Reads the downstream tables that take the relations' changes, by one query; undefined where there is none. */
+export async function loadTargets(
+  client: pg.Client,
+  relations: readonly Relation[],
+): Promise<readonly (TargetTable | undefined)[]> {
+  const { rows } = await client.query<Row>(sql('query/target_tables'), [
+    relations.map((relation) => relation.schema),
+    relations.map((relation) => relation.name),
+    relations.map((relation) => relation.mayBeView === true),
   ])
-  const row = result.rows[0]
-  if (!row) return undefined
+  const found = new Map(rows.map((row) => [Number(row.place), row]))
+  return relations.map((relation, i) => {
+    const row = found.get(i + 1)
+    return row && targetTable(relation, row)
+  })
+}
+
+function targetTable(relation: Relation, row: Row): TargetTable {
   const columns = JSON.parse(row.columns) as TargetColumn[]
   const keys = JSON.parse(row.keys) as { primary: boolean; columns: string[] }[]
   return {

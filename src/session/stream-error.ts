@@ -1,5 +1,6 @@
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { Conninfo } from '../model/conninfo.ts'
+import { ServerError } from '../postgres/response.ts'
 import { isTransient, socketErrno, sqlstate } from '../postgres/sqlstate.ts'
 import { StreamClosed } from '../stream/receiver.ts'
 
@@ -8,6 +9,7 @@ export function streamError(error: Error, upstream: Conninfo): Error {
   const state = sqlstate(error)
   const closed = error instanceof StreamClosed || socketErrno(error) !== undefined
   if (error instanceof FollowerError || (state === undefined && !closed)) return error
+  if (error instanceof ServerError && isTooLarge(error)) return tooLarge(error)
   return new FollowerError(`the stream from upstream ${upstream.display} ended: ${error.message}`, {
     code: 'FLW-410',
     exit: ExitCode.upstream,
@@ -17,4 +19,38 @@ export function streamError(error: Error, upstream: Conninfo): Error {
     transient: closed || isTransient(error),
     cause: error,
   })
+}
+
+/** What PostgreSQL allocates at most in one piece: a message of the stream is one. */
+const maxAllocation = 0x3fffffff
+
+/**
+ * True where a row does not fit: XX000 `invalid memory alloc request size …` for a value, 54000 (from 17 on) or 53200
+ * `Cannot enlarge string buffer containing … bytes by … more bytes` for the row. By the numbers, since the words may be
+ * translated. Never transient: the same row comes again.
+ */
+function isTooLarge({ code, message, detail }: ServerError): boolean {
+  if (code !== 'XX000' && code !== '54000' && code !== '53200') return false
+  const numbers = `${message} ${detail ?? ''}`.match(/\d+/g) ?? []
+  return numbers.reduce((sum, number) => sum + Number(number), 0) >= maxAllocation
+}
+
+function tooLarge(error: ServerError): FollowerError {
+  const lsn = /[0-9A-F]+\/[0-9A-F]+/.exec(error.where ?? '')?.[0]
+  return new FollowerError(
+    `the upstream can't send a row: as text it is larger than 1 GB, PostgreSQL's limit`,
+    {
+      code: 'FLW-333',
+      exit: ExitCode.apply,
+      detail: [error.message, error.detail, error.where].filter(Boolean).join('\n'),
+      effect: 'the downstream holds everything before this transaction and nothing of it',
+      fix: [
+        'keep such values in pieces: less than 512 MB of bytea, less than 1 GB of all columns together',
+        'begin anew behind it: follower cleanup, bring the rows over, follower start',
+      ],
+      sqlstate: error.code,
+      context: lsn === undefined ? {} : { lsn },
+      cause: error,
+    },
+  )
 }

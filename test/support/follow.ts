@@ -14,7 +14,7 @@ export interface Following extends Databases {
   /** Stops it with SIGTERM and returns its exit code. */
   stop(): Promise<number | null>
   /** Starts it again, with the same or other arguments; the first start's environment does not count. */
-  start(args?: readonly string[], env?: Record<string, string>): void
+  start(args?: readonly string[], env?: Record<string, string | undefined>): void
   readonly args: readonly string[]
 }
 
@@ -25,7 +25,9 @@ export async function follow(
     args?: readonly string[]
     before?: readonly string[]
     upstreamOnly?: readonly string[]
-    env?: Record<string, string>
+    /** Run downstream before everything else: what is made later has other OIDs there. */
+    downstreamFirst?: readonly string[]
+    env?: Record<string, string | undefined>
     /** As of RunOptions. */
     program?: NonNullable<RunOptions['program']>
   } = {},
@@ -33,11 +35,14 @@ export async function follow(
   const made = await databases(options.pair ?? '18')
   const prepare = ['CREATE TABLE settled(n int PRIMARY KEY)', ...(options.before ?? [])]
   await statements(made.upstream, [...prepare, ...(options.upstreamOnly ?? [])])
-  await statements(made.downstream, prepare)
+  await statements(made.downstream, [...(options.downstreamFirst ?? []), ...prepare])
   // The servers are shared by all tests: slots need names of their own.
   const base = ['start', '--upstream', made.upstream, '--downstream', made.downstream, '--name', made.name]
   let marks = 0
-  const start = (args: readonly string[] = options.args ?? [], env: Record<string, string> = {}): void => {
+  const start = (
+    args: readonly string[] = options.args ?? [],
+    env: Record<string, string | undefined> = {},
+  ): void => {
     following.follower = runFollower([...base, ...args], {
       env,
       ...(options.program && { program: options.program }),
