@@ -25,13 +25,14 @@ export async function follow(
     args?: readonly string[]
     before?: readonly string[]
     upstreamOnly?: readonly string[]
+    downstreamOnly?: readonly string[]
     env?: Record<string, string>
   } = {},
 ): Promise<Following> {
   const made = await databases(options.pair ?? '18')
   const prepare = ['CREATE TABLE settled(n int PRIMARY KEY)', ...(options.before ?? [])]
   await statements(made.upstream, [...prepare, ...(options.upstreamOnly ?? [])])
-  await statements(made.downstream, prepare)
+  await statements(made.downstream, [...prepare, ...(options.downstreamOnly ?? [])])
   // The servers are shared by all tests: slots need names of their own.
   const base = ['start', '--upstream', made.upstream, '--downstream', made.downstream, '--name', made.name]
   let marks = 0

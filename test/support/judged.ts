@@ -11,6 +11,8 @@ export interface Judged extends Following {
   readonly judge: string
   /** Runs the script in both databases below, then upstream: for tables that all have. Schema changes are not followed. */
   everywhere(text: string): Promise<void>
+  /** Runs the script upstream: for tables that are there already below, in another shape. */
+  upstreamOnly(text: string): Promise<void>
   /** Runs the script in both databases below. */
   below(text: string): Promise<void>
   /** Settles; the query must give the same of both databases below. */
@@ -33,6 +35,8 @@ export async function judged(
     pair?: Pair
     before?: readonly string[]
     publications?: readonly string[]
+    /** Run in the databases below only, before all begins. */
+    below?: readonly string[]
     args?: readonly string[]
   } = {},
 ): Promise<Judged> {
@@ -41,27 +45,35 @@ export async function judged(
     ...(options.pair && { pair: options.pair }),
     before: options.before ?? [],
     upstreamOnly: own,
+    downstreamOnly: options.below ?? [],
     args: [
       ...['--ddl', 'off', '--on-conflict', 'update_missing=skip'],
       ...publicationNames(own).flatMap((name) => ['--publication', name]),
       ...(options.args ?? []),
     ],
   })
-  const judge = await subscribe(f, publicationNames(own), options.before ?? [])
+  const judge = await subscribe(f, publicationNames(own), [
+    ...(options.before ?? []),
+    ...(options.below ?? []),
+  ])
   const below = async (text: string): Promise<void> => {
     await Promise.all([f.downstream, judge].map((end) => script(end, text)))
+  }
+  const upstreamOnly = async (text: string): Promise<void> => {
+    await script(f.upstream, options.publications ? text : `${text};\n${publishAll}`)
+    await refresh(judge)
   }
   return {
     ...f,
     judge,
+    upstreamOnly,
     get follower() {
       return f.follower
     },
     below,
     async everywhere(text) {
       await below(text)
-      await script(f.upstream, options.publications ? text : `${text};\n${publishAll}`)
-      await refresh(judge)
+      await upstreamOnly(text)
     },
     async alike(text) {
       await f.settle()
