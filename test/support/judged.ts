@@ -23,7 +23,7 @@ export interface Judged extends Following {
 const publishAll = `DO $$ DECLARE t regclass; BEGIN
     FOR t IN SELECT c.oid FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
         AND NOT EXISTS (SELECT FROM pg_publication_rel r WHERE r.prrelid = c.oid) LOOP
-      EXECUTE format('ALTER PUBLICATION scenarios ADD TABLE %s', t);
+      EXECUTE format('ALTER PUBLICATION scenarios ADD TABLE ONLY %s', t);
     END LOOP; END $$`
 
 /**
