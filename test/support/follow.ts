@@ -26,10 +26,11 @@ export async function follow(
     before?: readonly string[]
     upstreamOnly?: readonly string[]
     downstreamOnly?: readonly string[]
+    encodings?: readonly [upstream: string, downstream: string]
     env?: Record<string, string>
   } = {},
 ): Promise<Following> {
-  const made = await databases(options.pair ?? '18')
+  const made = await databases(options.pair, options.encodings)
   const prepare = ['CREATE TABLE settled(n int PRIMARY KEY)', ...(options.before ?? [])]
   await statements(made.upstream, [...prepare, ...(options.upstreamOnly ?? [])])
   await statements(made.downstream, [...prepare, ...(options.downstreamOnly ?? [])])

@@ -1,7 +1,7 @@
 import { expect } from 'vitest'
 import { cleanUp } from './cleanup.ts'
 import { type Following, follow } from './follow.ts'
-import { inDatabase, type Pair } from './servers.ts'
+import { inDatabase, inEncoding, type Pair } from './servers.ts'
 import { query, type Row, script, statements, value } from './sql.ts'
 import { waitUntil } from './wait.ts'
 
@@ -38,6 +38,8 @@ export async function judged(
     /** Run in the databases below only, before all begins. */
     below?: readonly string[]
     args?: readonly string[]
+    /** Of the databases: the upstream's, and that of both below. */
+    encodings?: readonly [upstream: string, downstream: string]
   } = {},
 ): Promise<Judged> {
   const own = options.publications ?? ['CREATE PUBLICATION scenarios FOR TABLE settled', publishAll]
@@ -46,16 +48,19 @@ export async function judged(
     before: options.before ?? [],
     upstreamOnly: own,
     downstreamOnly: options.below ?? [],
+    ...(options.encodings && { encodings: options.encodings }),
     args: [
       ...['--ddl', 'off', '--on-conflict', 'update_missing=skip'],
       ...publicationNames(own).flatMap((name) => ['--publication', name]),
       ...(options.args ?? []),
     ],
   })
-  const judge = await subscribe(f, publicationNames(own), [
-    ...(options.before ?? []),
-    ...(options.below ?? []),
-  ])
+  const judge = await subscribe(
+    f,
+    publicationNames(own),
+    [...(options.before ?? []), ...(options.below ?? [])],
+    options.encodings?.[1],
+  )
   const below = async (text: string): Promise<void> => {
     await Promise.all([f.downstream, judge].map((end) => script(end, text)))
   }
@@ -103,9 +108,10 @@ async function subscribe(
   f: Following,
   publications: readonly string[],
   before: readonly string[],
+  encoding = 'UTF8',
 ): Promise<string> {
   const name = `${f.name}_judge`
-  await script(f.downstream, `CREATE DATABASE ${name} TEMPLATE template0`)
+  await script(f.downstream, `CREATE DATABASE ${name} TEMPLATE template0 ${inEncoding(encoding)}`)
   cleanUp(() => script(f.downstream, `DROP DATABASE ${name} WITH (FORCE)`))
   const judge = inDatabase(f.downstream, name)
   await statements(judge, ['CREATE TABLE settled(n int PRIMARY KEY)', ...before])

@@ -46,15 +46,23 @@ function absent(name: string): false {
 }
 
 /** Makes an empty database at both ends; dropped with their slots at the end of the test (or file). */
-export async function databases(pair: Pair = '18'): Promise<Databases> {
+export async function databases(
+  pair: Pair = '18',
+  encodings: readonly [upstream: string, downstream: string] = ['UTF8', 'UTF8'],
+): Promise<Databases> {
   const [up, down] = majors(pair)
   const [upstream, downstream] = await Promise.all([server(`${up}-upstream`), server(`${down}-downstream`)])
   const name = `t_${randomBytes(5).toString('hex')}`
-  for (const conninfo of [upstream, downstream]) {
-    await script(conninfo, `CREATE DATABASE ${name} TEMPLATE template0`)
+  for (const [i, conninfo] of [upstream, downstream].entries()) {
+    await script(conninfo, `CREATE DATABASE ${name} TEMPLATE template0 ${inEncoding(encodings[i]!)}`)
     cleanUp(() => dropDatabase(conninfo, name))
   }
   return { upstream: inDatabase(upstream, name), downstream: inDatabase(downstream, name), name }
+}
+
+/** What CREATE DATABASE needs for an encoding that may not be the cluster's. */
+export function inEncoding(encoding: string): string {
+  return encoding === 'UTF8' ? '' : `ENCODING '${encoding}' LOCALE 'C'`
 }
 
 /** A server of the test's own, to be stopped, killed or configured; removed at the end of the test (or file). */
