@@ -33,7 +33,10 @@ SELECT n.nspname AS schema,
        c.relpersistence = 'u' AS unlogged,
        l.publishes_changes,
        CASE c.relreplident
-         WHEN 'f' THEN 'full'
+         WHEN 'f' THEN CASE
+           -- can't be published, and PostgreSQL 18 refuses UPDATE and DELETE of what can't
+           WHEN EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attgenerated = 'v') THEN 'virtual column'
+           ELSE 'full' END
          WHEN 'n' THEN 'nothing'
          WHEN 'd' THEN CASE
            WHEN EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary

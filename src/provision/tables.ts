@@ -19,7 +19,15 @@ export interface FollowedTable extends TableName {
   /** False where only inserts and truncates of it are published: then it needs no replica identity. */
   readonly publishesChanges: boolean
   /** What finds a row of an update or delete, or why nothing does. */
-  readonly identity: 'key' | 'index' | 'full' | 'nothing' | 'no key' | 'deferrable key' | 'invalid index'
+  readonly identity:
+    | 'key'
+    | 'index'
+    | 'full'
+    | 'nothing'
+    | 'no key'
+    | 'deferrable key'
+    | 'invalid index'
+    | 'virtual column'
 }
 
 export interface FilledTable extends TableName {
