@@ -6,7 +6,9 @@ import { available } from '../support/servers.ts'
 import { query, script, statements, value } from '../support/sql.ts'
 
 describe.each(pairs.filter(available))('conflicts of %s', (pair) => {
-  it('scenario 13: stops at a conflict, tells where, and goes on without loss once it is removed, also of prepared and large transactions', async () => {
+  it('scenario 13: stops at a conflict, tells where, and goes on without loss once it is removed, also of prepared and large transactions', {
+    timeout: 120_000,
+  }, async () => {
     const f = await follow({ pair, before: ['CREATE TABLE t(a int PRIMARY KEY, b text)'] })
     const ways: readonly (readonly string[])[] = [
       [`INSERT INTO t VALUES (100, 'up'), (101, 'up')`],

@@ -71,3 +71,17 @@ describe.each(['18', '18-15'] as const)('generated columns that are published, o
     expect(await f.alike('SELECT * FROM keyed')).toEqual([{ a: '1', b: '4', g: '0' }])
   })
 })
+
+it('virtual generated columns under FULL, whose UPDATE the server would refuse, are refused at the start', async () => {
+  const before = [
+    'CREATE TABLE virtual(a int, g int GENERATED ALWAYS AS (a * 2) VIRTUAL)',
+    'ALTER TABLE virtual REPLICA IDENTITY FULL',
+  ]
+  await expect(follow({ before })).rejects.toThrow(/FLW-131.*public.virtual: virtual column/)
+  const f = await follow({ before, args: ['--no-identity', 'insert-only'] })
+  await f.run('INSERT INTO virtual VALUES (1), (2); UPDATE virtual SET a = 3')
+  expect(await query(f.downstream, 'SELECT * FROM virtual ORDER BY a')).toEqual([
+    { a: '1', g: '2' },
+    { a: '2', g: '4' },
+  ])
+})

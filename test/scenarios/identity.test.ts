@@ -124,20 +124,19 @@ describe.skipIf(!available('18')).each(pairs.filter(available))('identity of %s'
     ])
   })
 
-  it('generated and dropped columns do not spoil the match under FULL', async () => {
+  it('dropped columns do not spoil the match under FULL', async () => {
     await f.everywhere(
-      `CREATE TABLE dropped(x int, a int, g int GENERATED ALWAYS AS (a * 2) STORED, y text, b text);
-       ALTER TABLE dropped DROP y; ALTER TABLE dropped REPLICA IDENTITY FULL`,
+      `CREATE TABLE dropped(x int, a int, y text, b text); ALTER TABLE dropped DROP y; ALTER TABLE dropped REPLICA IDENTITY FULL`,
     )
-    await f.run(`INSERT INTO dropped(x, a, b) VALUES (1, 1, 'a'), (1, 1, 'a'), (2, NULL, NULL)`)
+    await f.run(`INSERT INTO dropped VALUES (1, 1, 'a'), (1, 1, 'a'), (2, NULL, NULL)`)
     await f.everywhere('ALTER TABLE dropped DROP x, ADD e int')
     await f.run(
       `UPDATE dropped SET a = 5 WHERE ctid = (SELECT min(ctid) FROM dropped WHERE a = 1); UPDATE dropped SET b = 'n' WHERE a IS NULL`,
     )
     await f.run('DELETE FROM dropped WHERE a = 1')
     expect(await f.alike('SELECT * FROM dropped ORDER BY a')).toEqual([
-      { a: '5', g: '10', b: 'a', e: null },
-      { a: null, g: null, b: 'n', e: null },
+      { a: '5', b: 'a', e: null },
+      { a: null, b: 'n', e: null },
     ])
   })
 
