@@ -38,6 +38,22 @@ describe('scenario 15: encodings', () => {
     ])
   })
 
+  it('differs: between SQL_ASCII and another than UTF8 text travels as UTF8, where a subscription copies bytes', async () => {
+    const before = ['CREATE TABLE t(a int PRIMARY KEY, b text)']
+    const out = await judged({ encodings: ['LATIN1', 'SQL_ASCII'], before })
+    await out.run(`INSERT INTO t VALUES (1, U&'\\00E9')`)
+    await out.alike('SELECT a FROM t')
+    expect(await query(out.downstream, bytes('t'))).toEqual([{ a: '1', b: 'c3a9' }])
+    expect(await query(out.judge, bytes('t'))).toEqual([{ a: '1', b: 'e9' }])
+    const into = await judged({ encodings: ['SQL_ASCII', 'LATIN1'], before })
+    await into.run(`INSERT INTO t VALUES (1, E'\\xc3\\xa9')`)
+    await into.alike('SELECT a FROM t')
+    expect(await query(into.downstream, bytes('t'))).toEqual([{ a: '1', b: 'e9' }])
+    expect(await query(into.judge, bytes('t'))).toEqual([{ a: '1', b: 'c3a9' }])
+    await script(into.upstream, `INSERT INTO t VALUES (2, E'\\xe9')`)
+    expect(await failure(into.follower, 8)).toMatchObject({ code: 'FLW-312', sqlstate: '22021' })
+  })
+
   it('a character that the downstream does not have stops the follow, and is no question mark', async () => {
     const f = await judged({
       encodings: ['UTF8', 'LATIN1'],
