@@ -5,6 +5,8 @@ SELECT p.pubname AS name,
        concat_ws(', ', CASE WHEN p.pubinsert THEN 'insert' END, CASE WHEN p.pubupdate THEN 'update' END,
                  CASE WHEN p.pubdelete THEN 'delete' END, CASE WHEN p.pubtruncate THEN 'truncate' END) AS publish,
        p.pubviaroot AS via_root,
+       -- pubgencols came with PostgreSQL 18
+       coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false) AS generated,
        obj_description(p.oid, 'pg_publication') AS comment,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(n.nspname, c.relname)), '[]')
           FROM pg_publication_rel AS r

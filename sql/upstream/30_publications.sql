@@ -117,6 +117,28 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT ARRAY(SELECT DISTINCT unnest(f.publications) FROM follower.follow f ORDER BY 1)
 $$;
 
+-- Before PostgreSQL 16 pgoutput goes on to send rows under the old name of a schema that was renamed. To touch a publication, which
+-- changes nothing, makes it look at the names of its tables again
+-- (14 does so only for tables that the publication lists).
+CREATE OR REPLACE PROCEDURE follower.forget_names()
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  touched record;
+BEGIN
+  IF current_setting('server_version_num')::int >= 160000 THEN
+    RETURN;
+  END IF;
+  FOR touched IN
+    SELECT p.pubname, p.pubviaroot FROM pg_publication p
+    WHERE EXISTS (SELECT FROM follower.follow f WHERE p.pubname = ANY (f.publications))
+    ORDER BY 1
+  LOOP
+    CALL follower.execute_own(
+      format('ALTER PUBLICATION %I SET (publish_via_partition_root = %s)', touched.pubname, touched.pubviaroot::text));
+  END LOOP;
+END $$;
+
 REVOKE ALL ON FUNCTION follower.patterns(text[]), follower.relation_of(oid, oid), follower.lists(oid, oid[]),
   follower.lineage(oid), follower.publications_of_table(oid), follower.publications_of_schema(text),
   follower.publications_of_gone_table(text), follower.every_publication() FROM PUBLIC;
+REVOKE ALL ON PROCEDURE follower.forget_names() FROM PUBLIC;

@@ -26,7 +26,11 @@ CREATE OR REPLACE FUNCTION follower.has_identity(relation oid) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RETURN (
-    SELECT c.relreplident = 'f' OR follower.has_index(c.oid, c.relreplident) FROM pg_class c WHERE c.oid = relation);
+    -- A virtual column can't be published, and PostgreSQL 18 refuses UPDATE under FULL of what can't.
+    SELECT CASE c.relreplident
+      WHEN 'f' THEN NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attgenerated = 'v')
+      ELSE follower.has_index(c.oid, c.relreplident) END
+    FROM pg_class c WHERE c.oid = relation);
 END $$;
 
 -- Of these relations and the partitions below them, those that can be published.
@@ -108,7 +112,7 @@ BEGIN
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN follower.identity i ON i.relid = c.oid
     WHERE CASE WHEN i.relid IS NOT NULL THEN follower.has_index(c.oid, 'd')
-      ELSE NOT follower.has_identity(c.oid)
+      ELSE c.relreplident <> 'f' AND NOT follower.has_identity(c.oid)
         AND (published_all OR EXISTS (SELECT FROM unnest(wanting) p WHERE follower.lists(p, follower.lineage(c.oid)))) END
     ORDER BY c.oid
   LOOP

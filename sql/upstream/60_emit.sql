@@ -70,6 +70,9 @@ BEGIN
     INTO kinds, relations
     FROM follower.ddl_commands() c;
     CALL follower.keep_publications(relations);
+    IF tag = 'ALTER SCHEMA' THEN
+      CALL follower.forget_names();
+    END IF;
     objects := CASE WHEN 'user' = ANY (kinds) THEN follower.ddl_objects() ELSE '[]' END;
   ELSIF kind = 'drop' THEN
     dropped := follower.ddl_dropped();

@@ -161,9 +161,21 @@ function whereRow(
     target.uniqueKeys.some((key) => key.every((name) => names.has(name) && target.columns.get(name)?.notNull))
   )
     return condition
+  if (relation.identity !== 'f' && partOfGeneratedKey(target, names))
+    throw noIdentity(relation, 'its key holds a generated column, which is not sent')
   // Rows of a table without columns are all alike.
   const place = target.kind === 'p' ? 'tableoid, ctid' : 'ctid'
   return `(${place}) = (SELECT ${place} FROM ${tableExpression(target)} WHERE ${condition || 'true'}${sameFirst(chosen, parameter)} LIMIT 1)`
+}
+
+/** Before PostgreSQL 18 the generated columns of a key are not sent: what is left of it may fit other rows. */
+function partOfGeneratedKey(target: TargetTable, names: ReadonlySet<string>): boolean {
+  return target.uniqueKeys.some((key) => {
+    const others = key.filter((name) => !names.has(name))
+    return (
+      key.length - others.length === names.size && others.some((name) => target.columns.get(name)?.generated)
+    )
+  })
 }
 
 /** Of several rows that are equal, the one that is the same: 1.0 is not to go for 1.00. */
@@ -195,12 +207,13 @@ function sameText(names: string, parameters: string): string {
   return `ROW(${names})::text = ROW(${parameters})::text`
 }
 
-function noIdentity(relation: Relation): FollowerError {
+function noIdentity(relation: Relation, detail?: string): FollowerError {
   return new FollowerError(
     `table ${relationName(relation)} has no replica identity: its UPDATE and DELETE name no row`,
     {
       code: 'FLW-303',
       exit: ExitCode.apply,
+      ...(detail === undefined ? {} : { detail }),
       fix: [
         `ALTER TABLE ${quoteIdentifier(relation.schema)}.${quoteIdentifier(relation.name)} REPLICA IDENTITY FULL;  -- upstream`,
       ],

@@ -148,7 +148,7 @@ async function recheck(
     const tables = await followedTables(upstream, settings)
     const identities = checkIdentities(settings, tables, seen.upstream.superuser)
     if (settings.copy !== undefined) return identities
-    const unsettled = tables.filter((table) => !seen.settled.has(displayTable(table)))
+    const unsettled = tables.filter((table) => !seen.settled.has(displayTable(table.sentAs)))
     return [...identities, ...checkUncopied(await uncopiedTables(upstream, downstream, unsettled))]
   })
   const error = oneError(found)

@@ -19,6 +19,8 @@ export interface PublicationDefinition {
   readonly tables: readonly Pair[]
   readonly schemas: readonly string[]
   readonly publish: string
+  /** Whether stored generated columns are sent. */
+  readonly generated: boolean
 }
 
 export interface Publication extends PublicationDefinition {
@@ -43,6 +45,7 @@ export function publicationComment(name: string): string {
  * Pure: the publications that `settings` ask for; none where the user named his own.
  * Tables without a replica identity may only be in one that publishes no updates and deletes: there an UPDATE
  * would fail upstream. So with `insert-only` the second one carries the tables, and the main one lists those that have.
+ * From PostgreSQL 18 on UPDATE and DELETE fail, too, where the identity holds a generated column that is not published.
  */
 export function planPublications(
   settings: FollowSettings,
@@ -66,12 +69,13 @@ export function planPublications(
     all: settings.tables.length === 0,
     tables: unique([...named, ...listed]),
     schemas: schemas.toSorted(),
+    generated: serverVersion >= 180000,
   }
   const [main, second] = publicationNames(settings)
   if (second === undefined) return [{ name: main!, ...scope, publish: everything }]
   const identified = tables.filter((table) => !lacksIdentity(table) && !table.unlogged).map(pair)
   return [
-    { name: main!, all: false, tables: unique(identified), schemas: [], publish: everything },
+    { name: main!, ...scope, all: false, tables: unique(identified), schemas: [], publish: everything },
     { name: second, ...scope, publish: insertsOnly },
   ]
 }
@@ -94,6 +98,7 @@ export function servesAsked(is: Publication, asked: PublicationDefinition): bool
   return (
     is.all === asked.all &&
     is.publish === asked.publish &&
+    is.generated === asked.generated &&
     !is.viaRoot &&
     asked.tables.every((entry) => listed.has(JSON.stringify(entry))) &&
     JSON.stringify(is.schemas.toSorted()) === JSON.stringify(asked.schemas)
@@ -114,6 +119,7 @@ export async function readPublications(
     tables: JSON.parse(column(row, 'tables')) as Pair[],
     schemas: JSON.parse(column(row, 'schemas')) as string[],
     publish: column(row, 'publish'),
+    generated: row.generated === 't',
     viaRoot: row.via_root === 't',
     comment: row.comment ?? null,
   }))
@@ -195,5 +201,6 @@ export function createPublication(definition: PublicationDefinition): string {
     ...definition.schemas.map((schema) => `TABLES IN SCHEMA ${quoteIdentifier(schema)}`),
   ]
   const target = definition.all ? ' FOR ALL TABLES' : objects.length > 0 ? ` FOR ${objects.join(', ')}` : ''
-  return `CREATE PUBLICATION ${quoteIdentifier(definition.name)}${target} WITH (publish = ${quoteLiteral(definition.publish)})`
+  const generated = definition.generated ? ', publish_generated_columns = stored' : ''
+  return `CREATE PUBLICATION ${quoteIdentifier(definition.name)}${target} WITH (publish = ${quoteLiteral(definition.publish)}${generated})`
 }

@@ -12,12 +12,22 @@ export interface TableName {
 
 /** An ordinary table or leaf partition that the follow carries. */
 export interface FollowedTable extends TableName {
+  /** The name under which its rows are sent: its root's with publish_via_partition_root. */
+  readonly sentAs: TableName
   /** Never in the WAL as rows: not replicated. */
   readonly unlogged: boolean
   /** False where only inserts and truncates of it are published: then it needs no replica identity. */
   readonly publishesChanges: boolean
   /** What finds a row of an update or delete, or why nothing does. */
-  readonly identity: 'key' | 'index' | 'full' | 'nothing' | 'no key' | 'deferrable key' | 'invalid index'
+  readonly identity:
+    | 'key'
+    | 'index'
+    | 'full'
+    | 'nothing'
+    | 'no key'
+    | 'deferrable key'
+    | 'invalid index'
+    | 'virtual column'
 }
 
 export interface FilledTable extends TableName {
@@ -56,6 +66,7 @@ export async function followedTables(
   return found.map((row) => ({
     schema: column(row, 'schema'),
     name: column(row, 'name'),
+    sentAs: { schema: column(row, 'sent_schema'), name: column(row, 'sent_name') },
     unlogged: row.unlogged === 't',
     publishesChanges: row.publishes_changes === 't',
     identity: column(row, 'identity') as FollowedTable['identity'],
@@ -136,11 +147,9 @@ export async function uncopiedTables(
   downstream: pg.Client,
   tables: readonly FollowedTable[],
 ): Promise<Uncopied> {
-  const below = await filledTables(
-    downstream,
-    'downstream',
-    tables.filter((table) => !table.unlogged),
-  )
+  const sent = tables.filter((table) => !table.unlogged).map((table) => table.sentAs)
+  const byName = new Map(sent.map((table) => [displayTable(table), table]))
+  const below = await filledTables(downstream, 'downstream', [...byName.values()])
   const missing = below.filter((table) => !table.present)
   const candidates = below.filter((table) => table.present && !table.filled)
   const above = await filledTables(upstream, 'upstream', candidates)

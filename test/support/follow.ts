@@ -25,17 +25,23 @@ export async function follow(
     args?: readonly string[]
     before?: readonly string[]
     upstreamOnly?: readonly string[]
+    downstreamOnly?: readonly string[]
     /** Run downstream before everything else: what is made later has other OIDs there. */
     downstreamFirst?: readonly string[]
+    encodings?: readonly [upstream: string, downstream: string]
     env?: Record<string, string | undefined>
     /** As of RunOptions. */
     program?: NonNullable<RunOptions['program']>
   } = {},
 ): Promise<Following> {
-  const made = await databases(options.pair ?? '18')
+  const made = await databases(options.pair, options.encodings)
   const prepare = ['CREATE TABLE settled(n int PRIMARY KEY)', ...(options.before ?? [])]
   await statements(made.upstream, [...prepare, ...(options.upstreamOnly ?? [])])
-  await statements(made.downstream, [...(options.downstreamFirst ?? []), ...prepare])
+  await statements(made.downstream, [
+    ...(options.downstreamFirst ?? []),
+    ...prepare,
+    ...(options.downstreamOnly ?? []),
+  ])
   // The servers are shared by all tests: slots need names of their own.
   const base = ['start', '--upstream', made.upstream, '--downstream', made.downstream, '--name', made.name]
   let marks = 0

@@ -58,19 +58,27 @@ const publicSchemaSince15 =
   'ALTER SCHEMA public OWNER TO pg_database_owner; REVOKE CREATE ON SCHEMA public FROM PUBLIC'
 
 /** Makes an empty database at both ends; dropped with their slots at the end of the test (or file). */
-export async function databases(pair: Pair = '18'): Promise<Databases> {
+export async function databases(
+  pair: Pair = '18',
+  encodings: readonly [upstream: string, downstream: string] = ['UTF8', 'UTF8'],
+): Promise<Databases> {
   const [up, down] = majors(pair)
   const [upstream, downstream] = await Promise.all([server(`${up}-upstream`), server(`${down}-downstream`)])
   const name = `t_${randomBytes(5).toString('hex')}`
-  for (const [conninfo, major] of [
-    [upstream, up],
-    [downstream, down],
+  for (const [conninfo, major, encoding] of [
+    [upstream, up, encodings[0]],
+    [downstream, down, encodings[1]],
   ] as const) {
-    await script(conninfo, `CREATE DATABASE ${name} TEMPLATE template0`)
+    await script(conninfo, `CREATE DATABASE ${name} TEMPLATE template0 ${inEncoding(encoding)}`)
     cleanUp(() => dropDatabase(conninfo, name))
     if (major === 14) await script(inDatabase(conninfo, name), publicSchemaSince15)
   }
   return { upstream: inDatabase(upstream, name), downstream: inDatabase(downstream, name), name }
+}
+
+/** What CREATE DATABASE needs for an encoding that may not be the cluster's. */
+export function inEncoding(encoding: string): string {
+  return encoding === 'UTF8' ? '' : `ENCODING '${encoding}' LOCALE 'C'`
 }
 
 /** A server of the test's own, to be stopped, killed or configured; removed at the end of the test (or file). */
