@@ -109,6 +109,7 @@ export class Statements {
 
   /** Forgets everything, here and on the server: after DDL, after an error, or when there are too many. */
   async reset(): Promise<void> {
+    this.ignored.clear()
     if (this.known.size === 0) return
     this.known.clear()
     this.sinceReset = 0
