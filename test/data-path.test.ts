@@ -70,7 +70,9 @@ it('changes, of two rows that are equal and not the same, the one that was chang
     types.map(([, [kept, gone]], i) => `INSERT INTO t${i} VALUES ('${kept}'), ('${gone}')`).join('; '),
   )
   await f.run(
-    types.map(([, [, gone]], i) => `DELETE FROM t${i} WHERE format('%s', a) COLLATE "C" = '${gone}'`).join('; '),
+    types
+      .map(([, [, gone]], i) => `DELETE FROM t${i} WHERE format('%s', a) COLLATE "C" = '${gone}'`)
+      .join('; '),
   )
   for (const [i, [, [kept]]] of types.entries())
     expect(await same(f, `SELECT a FROM t${i}`)).toEqual([{ a: kept }])
