@@ -91,12 +91,14 @@ export const mutants = [
   },
   {
     name: 'truncates one table after the other',
-    edits: [['src/decode/wal2json.ts', 'record.lsn !== this.truncateLsn', 'record.lsn !== undefined']],
+    edits: [
+      ['src/decode/wal2json.ts', 'record.lsn !== this.truncateLsn', "record.lsn !== this.truncateLsn + '!'"],
+    ],
     test: ['test/wal2json-follow.test.ts', 'truncates together'],
   },
   {
     name: 'takes the hexadecimal digits of wal2json for the bytes',
-    edits: [['src/decode/message.ts', 'columns.types[at] === bytea', 'columns.types[at] === 0']],
+    edits: [['src/decode/message.ts', 'columns.types[at] === bytea', 'columns.types[at] === -bytea']],
     test: ['test/wal2json-follow.test.ts', 'carries the same bytes'],
   },
 ]
