@@ -14,6 +14,7 @@ import type { DdlMessage } from '../model/ddl-message.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
+import { quoteIdentifier } from '../postgres/identifier.ts'
 import type { Prepared } from '../provision/prepare.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -139,8 +140,14 @@ function newerCapture(): FollowerError {
 /** The rows of a CREATE TABLE AS tell the order of its columns, which a state does not. */
 function columnOrder(message: DdlMessage, relations: ReadonlySet<Relation>): readonly string[] | undefined {
   const table = message.objects[0]
-  for (const relation of relations)
-    if (table && table.names[0] === relation.schema && table.names[1] === relation.name)
-      return relation.columns.map((column) => column.name)
-  return undefined
+  const state = table?.state
+  if (!state) return undefined
+  const count = Object.keys(state).filter((aspect) => /^column .+\.type$/s.test(aspect)).length
+  // An older table of that name, or a relation of some of the columns (wal2json), says nothing.
+  const all = ({ schema, name, columns }: Relation): boolean =>
+    table.names[0] === schema &&
+    table.names[1] === name &&
+    columns.length === count &&
+    columns.every((column) => `column ${quoteIdentifier(column.name)}.type` in state)
+  return [...relations].find(all)?.columns.map((column) => column.name)
 }

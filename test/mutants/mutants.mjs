@@ -105,4 +105,16 @@ export const mutants = [
     ],
     test: ['test/ddl-follow.test.ts', 'changes of 18 several statements in one string'],
   },
+  {
+    name: 'truncates one table after the other',
+    edits: [
+      ['src/decode/wal2json.ts', 'record.lsn !== this.truncateLsn', "record.lsn !== this.truncateLsn + '!'"],
+    ],
+    test: ['test/wal2json-follow.test.ts', 'truncates together'],
+  },
+  {
+    name: 'takes the hexadecimal digits of wal2json for the bytes',
+    edits: [['src/decode/message.ts', 'columns.types[at] === bytea', 'columns.types[at] === -bytea']],
+    test: ['test/wal2json-follow.test.ts', 'carries the same bytes'],
+  },
 ]
