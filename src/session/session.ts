@@ -133,7 +133,8 @@ async function wire(
     failed,
     sent: (replyRequested) => {
       metrics.keepalives.inc({ direction: 'sent', reply_requested: String(replyRequested) })
-      if (tracker.unapplied === 0) health.beat()
+      // Nothing to do, and ready for more: a stream that is held back while nothing is left to apply would be stuck.
+      if (tracker.unapplied === 0 && !source.receiver.isHeld) health.beat()
     },
   })
   const acknowledge = (): void => void acknowledger.acknowledge().catch(failed)
