@@ -53,7 +53,7 @@ it.each(tooLarge.filter(([, pair]) => available(pair)))(
       `INSERT INTO t SELECT 1, ${values} FROM (SELECT decode(repeat('00ff5c27', ${75 * MB}), 'hex') AS v) x`,
     )
     const stopped = await failure(f.follower, 8)
-    expect(stopped).toMatchObject({ code: 'FLW-332', context: { lsn: expect.stringMatching(/\//) } })
+    expect(stopped).toMatchObject({ code: 'FLW-333', context: { lsn: expect.stringMatching(/\//) } })
     expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('0')
   },
 )
