@@ -36,7 +36,7 @@ BEGIN
   DROP ROUTINE IF EXISTS
     follower.capture_ddl(), follower.stamp_author(), follower.emit_ddl(text, text, text, text, text, text),
     follower.bereft_tables(), follower.salvaged_tables(),
-    follower.is_noise(text, text, text, boolean, boolean, text[], integer),
+    follower.forget_names(), follower.is_noise(text, text, text, boolean, boolean, text[], integer),
     follower.role_attributes(name), follower.missing_values(oid, "char"), follower.ddl_commands(), follower.ddl_objects(),
     follower.dropped_objects(), follower.ddl_dropped(),
     follower.execute_own(text), follower.has_index(oid, "char"), follower.has_identity(oid), follower.publishable(oid[]),

