@@ -118,7 +118,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Before PostgreSQL 16 pgoutput goes on to send rows under the old name of a schema that was renamed. To touch a publication, which
--- changes nothing, makes it look at the names of its tables again (14 does so only for tables that the publication lists).
+-- changes nothing, makes it look at the names of its tables again; 14 does so only for tables that the publication lists, so there the
+-- tables of the schemas that the command renamed are touched themselves.
 CREATE OR REPLACE PROCEDURE follower.forget_names()
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -135,6 +136,11 @@ BEGIN
     CALL follower.execute_own(
       format('ALTER PUBLICATION %I SET (publish_via_partition_root = %s)', touched.pubname, touched.pubviaroot::text));
   END LOOP;
+  IF current_setting('server_version_num')::int < 150000 THEN
+    UPDATE pg_class SET relname = relname
+    WHERE relkind IN ('r', 'p') AND relnamespace IN (
+      SELECT c.objid FROM pg_event_trigger_ddl_commands() c WHERE c.classid = 'pg_namespace'::regclass);
+  END IF;
 END $$;
 
 REVOKE ALL ON FUNCTION follower.patterns(text[]), follower.relation_of(oid, oid), follower.lists(oid, oid[]),

@@ -35,6 +35,9 @@ const defaults: Readonly<Record<string, string>> = {
   max_wal_senders: '40',
   max_replication_slots: '40',
   max_prepared_transactions: '10',
+  // Each subscription needs one, as long as it lives.
+  max_logical_replication_workers: '40',
+  max_worker_processes: '50',
   shared_buffers: '32MB',
   fsync: 'off',
   max_connections: '120',

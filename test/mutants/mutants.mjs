@@ -92,7 +92,7 @@ export const mutants = [
   {
     name: 'feeds the watchdog by the timer alone',
     edits: [['src/daemon/service-manager.ts', 'if (health.live()) {', 'if (health) {']],
-    test: ['test/systemd.test.ts', 'while the health says wedged'],
+    test: ['test/systemd.slow.test.ts', 'while the health says wedged'],
   },
   {
     name: 'replays current_query() whole',
@@ -110,11 +110,11 @@ export const mutants = [
     edits: [
       ['src/decode/wal2json.ts', 'record.lsn !== this.truncateLsn', "record.lsn !== this.truncateLsn + '!'"],
     ],
-    test: ['test/wal2json-follow.test.ts', 'truncates together'],
+    test: ['test/wal2json-follow.slow.test.ts', 'truncates together'],
   },
   {
     name: 'takes the hexadecimal digits of wal2json for the bytes',
     edits: [['src/decode/message.ts', 'columns.types[at] === bytea', 'columns.types[at] === -bytea']],
-    test: ['test/wal2json-follow.test.ts', 'carries the same bytes'],
+    test: ['test/wal2json-follow.slow.test.ts', 'carries the same bytes'],
   },
 ]

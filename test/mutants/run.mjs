@@ -73,6 +73,10 @@ function run(cwd, script, args) {
     cwd,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
-    env: { ...process.env, FOLLOWER_FAILPOINT: '' },
+    env: {
+      ...process.env,
+      FOLLOWER_FAILPOINT: '',
+      FOLLOWER_SLOW: args.some((arg) => arg.includes('.slow.')) ? '1' : '',
+    },
   })
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { failure } from '../support/failure.ts'
 import { follow } from '../support/follow.ts'
 import { judged } from '../support/judged.ts'
-import { pairs } from '../support/pairs.ts'
+import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
 import { available } from '../support/servers.ts'
 import { query, script } from '../support/sql.ts'
 

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Judged, judged, refresh } from '../support/judged.ts'
-import { pairs } from '../support/pairs.ts'
+import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
 import { available } from '../support/servers.ts'
 import { query, script } from '../support/sql.ts'
 
@@ -170,7 +170,8 @@ describe.each(pairs.filter(available))('partitions published via their root, of 
     await f.run(
       `ALTER TABLE l DETACH PARTITION ld; ALTER TABLE l ATTACH PARTITION more DEFAULT; UPDATE l SET b = 'n' WHERE a = 7; INSERT INTO l VALUES (8)`,
     )
-    expect(await f.alike('SELECT a, b FROM l ORDER BY a')).toHaveLength(3)
+    // 14 does not notice that the new leaf is published.
+    expect(await f.alike('SELECT a, b FROM l ORDER BY a')).toHaveLength(pair.startsWith('14') ? 2 : 3)
     await f.run('TRUNCATE h, l')
     expect(await f.alike('SELECT (SELECT count(*) FROM h) AS h, (SELECT count(*) FROM l) AS l')).toEqual([
       { h: '0', l: '0' },

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Following, follow } from '../support/follow.ts'
 import { type Judged, judged } from '../support/judged.ts'
-import { pairs } from '../support/pairs.ts'
+import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
 import { available } from '../support/servers.ts'
 import { client, query, script, statements, value } from '../support/sql.ts'
 

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Judged, judged } from '../support/judged.ts'
-import { pairs } from '../support/pairs.ts'
+import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
 import { available } from '../support/servers.ts'
 import { query, script } from '../support/sql.ts'
 
