@@ -3,13 +3,14 @@ import type pg from 'pg'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { cleanUp } from './support/cleanup.ts'
 import { type Following, follow } from './support/follow.ts'
+import { upstreamsOfLongSuites } from './support/pairs.ts'
 import { asUser, available, inDatabase } from './support/servers.ts'
 import { client, query, type Row, script, statements, value } from './support/sql.ts'
 
 const canary = `canary-${randomBytes(6).toString('hex')}`
 
 /** An unprivileged role against a follow: nothing beyond its own rights, counted, and the stream lives. */
-describe.each(['18', '15'] as const)('attacks on a follow of PostgreSQL %s', (major) => {
+describe.each(upstreamsOfLongSuites)('attacks on a follow of PostgreSQL %s', (major) => {
   if (!available(major)) return test.skip('no server')
   const suffix = randomBytes(3).toString('hex')
   const mallory = `mallory_${suffix}`

@@ -1,10 +1,11 @@
 import type pg from 'pg'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type Captured, captured, install } from './support/capture.ts'
+import { upstreamsOfLongSuites } from './support/pairs.ts'
 import { available } from './support/servers.ts'
 import { query, value } from './support/sql.ts'
 
-describe.each(['18', '15'] as const)('hostile and unlucky users on PostgreSQL %s', (major) => {
+describe.each(upstreamsOfLongSuites)('hostile and unlucky users on PostgreSQL %s', (major) => {
   if (!available(major)) return test.skip('no server')
   let it: Captured
   let bob: pg.Client

@@ -1,10 +1,11 @@
 import type pg from 'pg'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type Captured, captured } from './support/capture.ts'
+import { upstreamsOfLongSuites } from './support/pairs.ts'
 import { available } from './support/servers.ts'
 import { query, value } from './support/sql.ts'
 
-describe.each(['18', '15'] as const)('replica identity on PostgreSQL %s', (major) => {
+describe.each(upstreamsOfLongSuites)('replica identity on PostgreSQL %s', (major) => {
   if (!available(major)) return test.skip('no server')
 
   describe('a publication of all tables', () => {

@@ -16,3 +16,6 @@ export const ways: readonly (readonly [name: string, pair: Pair, plugin: 'pgoutp
   ...pairs.map((pair) => [pair, pair, 'pgoutput'] as const),
   ...(slow ? [['15-18 by wal2json', '15-18', 'wal2json'] as const] : []),
 ]
+
+/** Upstreams of suites that need no downstream. */
+export const upstreamsOfLongSuites: readonly ('18' | '15')[] = slow ? ['18', '15'] : ['18']
