@@ -165,7 +165,7 @@ describe.skipIf(!has)('a follow by wal2json', () => {
       ['progress.acknowledge', 5],
       ['ddl.replayed', 2],
     ] as const)
-      await killed(start(it, `${name}:kill9:${hit}`), name)
+      await killed(start(it, `${name}:kill9:${hit}`), name, it)
     await expectEqual(it, load)
   })
 })

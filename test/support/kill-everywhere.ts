@@ -46,7 +46,7 @@ export async function killEverywhere(pair: Pair, times: number): Promise<Kills> 
     const elsewhere = await startLoad(follow.upstream, { seed: number + i, schema: 'elsewhere', writers: 2 })
     for (const name of chance.shuffled(atFirstStart)) {
       const it = start(follow, `${name}:kill9:1`)
-      await killed(it, name)
+      await killed(it, name, follow)
       count(name)
     }
     await elsewhere.stop()
@@ -69,7 +69,7 @@ export async function killEverywhere(pair: Pair, times: number): Promise<Kills> 
     const began = performance.now()
     const it = start(follow, `${name}:kill9:${n}`)
     await provoke(it, name, n, follow)
-    await killed(it, name)
+    await killed(it, name, follow)
     const left = await behind(follow, load)
     console.info(
       `killed at ${name}, hit ${n}: ${left} transactions behind, ${Math.round(performance.now() - began)} ms`,

@@ -33,12 +33,27 @@ export function start(follow: Follow, failpoint?: string, more: readonly string[
 }
 
 /** Waits for the follower to kill itself at that failpoint, and for nothing else. */
-export async function killed(follower: Follower, name: FailpointName): Promise<void> {
-  const timer = setTimeout(() => follower.child.kill('SIGABRT'), 60_000)
+export async function killed(follower: Follower, name: FailpointName, follow: Follow): Promise<void> {
+  let sessions = ''
+  const timer = setTimeout(async () => {
+    for (const end of [follow.upstream, follow.downstream])
+      sessions += `\n${JSON.stringify(await activity(end).catch(String), null, 1)}`
+    follower.child.kill('SIGABRT')
+  }, 60_000)
   const exit = await follower.exit
   clearTimeout(timer)
-  expect(exit.signal, `${name}:\n${follower.output}`).toBe('SIGKILL')
+  expect(exit.signal, `${name}:\n${follower.output}${sessions}`).toBe('SIGKILL')
   expect(hits(follower, name), follower.output).toBe(1)
+}
+
+/** What everybody does in a database and waits for. */
+function activity(conninfo: string) {
+  return query(
+    conninfo,
+    `SELECT pid, application_name, backend_type, state, wait_event_type, wait_event, pg_blocking_pids(pid) AS blocked_by,
+            now() - state_change AS since, left(query, 300) AS query
+       FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+  )
 }
 
 /** How often it died at that failpoint, from the line that the failpoint writes. */
