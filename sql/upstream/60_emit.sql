@@ -1,8 +1,8 @@
--- Upstream, 6 of 6: from event to message.
+-- Upstream, 6 of 7: from event to message.
 --
 -- Two event triggers on each event, which fire in the order of their names, with nothing of a user's in between:
 -- 1. follower_author_*, rights of whoever runs the DDL: writes down who that is, and under which settings.
--- 2. follower_*, rights of follower's owner: reads that, looks at the catalogs, signs, emits.
+-- 2. follower_*, rights of its owner (a superuser, or the role that hand_over() made): reads that, looks at the catalogs, signs, emits.
 -- The role in a message is therefore true, also inside SECURITY DEFINER functions, and no role can have a message signed that names
 -- another one: event trigger functions can't be called by hand, and what a role sets itself is overwritten by the first.
 --

@@ -11,9 +11,17 @@ import {
   upstreamFacts,
 } from './facts.ts'
 import { oneError } from './findings.ts'
+import { checkListable, listableTables } from './listing.ts'
 import { checkPluginFacts, pluginFacts } from './plugin.ts'
 import { type Progress, readProgress } from './progress.ts'
-import { checkPublications, type Publication, publicationNames, readPublications } from './publication.ts'
+import {
+  checkPublications,
+  type Publication,
+  type PublicationDefinition,
+  planPublications,
+  publicationNames,
+  readPublications,
+} from './publication.ts'
 import { checkDistinct, checkDownstream, checkUpstream } from './server-checks.ts'
 import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
 import { checkIdentities, checkPatterns, checkUncopied, checkUnlikeRoots } from './table-checks.ts'
@@ -27,6 +35,8 @@ export interface Preflight {
   /** Tables that hold rows downstream, on a first start. */
   readonly settled: ReadonlySet<string>
   readonly publications: readonly Publication[]
+  /** What they should be; none where the user named his own. */
+  readonly planned: readonly PublicationDefinition[]
   readonly progress: Progress | undefined
   readonly slot: Slot | undefined
   readonly step: SlotStep
@@ -57,17 +67,25 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
   const patterns = checkPatterns(await unknownPatterns(ends.upstream, settings))
   const publicationErrors = checkPublications(settings, publications)
   const tables = await followedTables(ends.upstream, settings)
+  // A superuser's publications are of all tables, or of schemas.
+  const listable =
+    upstream.superuser || settings.publications.length > 0
+      ? undefined
+      : await listableTables(ends.upstream, settings, names)
+  // Later the daemon names them (FLW-135), and goes on.
+  const atFirst = progress?.lsn === undefined
   const found = [
     ...servers,
     ...(refusal instanceof FollowerError ? [refusal] : []),
     ...publicationErrors,
     ...patterns,
     ...checkPluginFacts(settings, await pluginFacts(ends.upstream)),
-    ...checkIdentities(settings, tables, upstream.superuser),
+    ...(atFirst && listable ? checkListable(listable, upstream.role, upstream.version) : []),
+    ...checkIdentities(settings, tables, upstream.capture === 'usable'),
     ...checkUnlikeRoots(await unlikeRoots(ends.upstream, settings)),
   ]
   let settled: ReadonlySet<string> = new Set()
-  if (settings.copy === undefined && progress?.lsn === undefined) {
+  if (settings.copy === undefined && atFirst) {
     const uncopied = await uncopiedTables(ends.upstream, ends.downstream, tables)
     found.push(...checkUncopied(uncopied))
     settled = uncopied.settled
@@ -81,6 +99,7 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     tables,
     settled,
     publications,
+    planned: planPublications(settings, tables, upstream.version, listable),
     progress,
     slot,
     step: refusal as SlotStep,
