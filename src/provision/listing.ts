@@ -66,6 +66,18 @@ export function unpublished(tables: readonly ListableTable[]): ListableTable[] {
   return tables.filter((table) => !table.partitioned && !table.published)
 }
 
+/** Of the tables, those that lists have or, at a first start, will have; and what is in no publication anyway. */
+export function carried<T extends TableName & { readonly unlogged: boolean }>(
+  tables: readonly T[],
+  listable: readonly ListableTable[],
+  atFirst: boolean,
+): readonly T[] {
+  const names = new Set(
+    listable.filter((table) => (atFirst ? mayList(table) : table.published)).map(displayTable),
+  )
+  return tables.filter((table) => table.unlogged || names.has(displayTable(table)))
+}
+
 /** `GRANT "alice" TO "follower"`: the rights of an owner, from PostgreSQL 16 on without the right to become that role. */
 export function grantMembership(owner: string, role: string, serverVersion: number): string {
   const options = serverVersion >= 160000 ? ' WITH INHERIT TRUE, SET FALSE' : ''

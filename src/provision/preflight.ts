@@ -11,7 +11,7 @@ import {
   upstreamFacts,
 } from './facts.ts'
 import { oneError } from './findings.ts'
-import { checkListable, listableTables } from './listing.ts'
+import { carried, checkListable, listableTables } from './listing.ts'
 import { checkPluginFacts, pluginFacts } from './plugin.ts'
 import { type Progress, readProgress } from './progress.ts'
 import {
@@ -66,14 +66,16 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
   const publications = await readPublications(ends.upstream, names, upstream.version)
   const patterns = checkPatterns(await unknownPatterns(ends.upstream, settings))
   const publicationErrors = checkPublications(settings, publications)
-  const tables = await followedTables(ends.upstream, settings)
   // A superuser's publications are of all tables, or of schemas.
-  const listable =
-    upstream.superuser || settings.publications.length > 0
-      ? undefined
-      : await listableTables(ends.upstream, settings, names)
-  // Later the daemon names them (FLW-135), and goes on.
+  const wide =
+    upstream.superuser ||
+    settings.publications.length > 0 ||
+    publications.some((publication) => publication.all)
+  const listable = wide ? undefined : await listableTables(ends.upstream, settings, names)
+  // Later the daemon names what it can't publish (FLW-135), and goes on.
   const atFirst = progress?.lsn === undefined
+  const all = await followedTables(ends.upstream, settings)
+  const tables = listable ? carried(all, listable, atFirst) : all
   const found = [
     ...servers,
     ...(refusal instanceof FollowerError ? [refusal] : []),

@@ -20,7 +20,7 @@ export interface PublicationDefinition {
   readonly tables: readonly Pair[]
   readonly schemas: readonly string[]
   /** A list of what a superuser would publish by schema, or as all tables; what comes later is added to it one by one. */
-  readonly grows: false | 'all' | 'patterns'
+  readonly grows: boolean
   readonly publish: string
   /** Whether stored generated columns are sent. */
   readonly generated: boolean
@@ -71,7 +71,7 @@ export function planPublications(
     schemas.length === schemaNames.length
       ? []
       : tables.filter((table) => schemaNames.includes(table.schema)).map(pair)
-  const scope: Omit<PublicationDefinition, 'name' | 'publish'> = {
+  const scope = {
     all: settings.tables.length === 0,
     tables: unique([...named, ...listed]),
     schemas: schemas.toSorted(),
@@ -92,11 +92,11 @@ function listsOf(
   tables: readonly ListableTable[],
   serverVersion: number,
 ): readonly PublicationDefinition[] {
-  const scope: Omit<PublicationDefinition, 'name' | 'publish'> = {
+  const scope = {
     all: false,
     tables: tables.map(pair),
     schemas: [],
-    grows: settings.tables.length === 0 ? 'all' : 'patterns',
+    grows: true,
     generated: serverVersion >= 180000,
   }
   const [main, second] = publicationNames(settings)
@@ -125,11 +125,11 @@ function unique(pairs: readonly Pair[]): Pair[] {
 export function servesAsked(is: Publication, asked: PublicationDefinition): boolean {
   const listed = new Set(is.tables.map((entry) => JSON.stringify(entry)))
   return (
-    (is.all === asked.all || (is.all && asked.grows === 'all')) &&
+    is.all === asked.all &&
     is.publish === asked.publish &&
     is.generated === asked.generated &&
     !is.viaRoot &&
-    (asked.grows !== false || asked.tables.every((entry) => listed.has(JSON.stringify(entry)))) &&
+    (asked.grows || asked.tables.every((entry) => listed.has(JSON.stringify(entry)))) &&
     JSON.stringify(is.schemas.toSorted()) === JSON.stringify(asked.schemas)
   )
 }

@@ -105,7 +105,10 @@ export async function giveFullIdentity(
   await ask(upstream, 'upstream', 'CALL follower.keep_identity($1::oid[])', [
     await tableOids(upstream, tables),
   ])
-  const left = (await followedTables(upstream, settings)).find(lacksIdentity)
+  const asked = new Set(tables.map(displayTable))
+  const left = (await followedTables(upstream, settings)).find(
+    (table) => lacksIdentity(table) && asked.has(displayTable(table)),
+  )
   if (left)
     throw new FollowerError(`${displayTable(left)} can't be given REPLICA IDENTITY FULL now`, {
       code: 'FLW-132',
