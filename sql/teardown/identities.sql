@@ -1,5 +1,4 @@
--- Gives back the replica identities that the capture set, where this role may. Before teardown/upstream.sql, and when the last follow is
--- gone: then the capture is silent. Runs again without harm.
+-- Gives back the replica identities that the capture set, where this role may. Before teardown/upstream.sql. Runs again without harm.
 DO $$
 DECLARE
   t record;
@@ -13,8 +12,8 @@ BEGIN
   LOOP
     BEGIN
       -- An index that was the identity and is gone can't come back.
-      EXECUTE pg_catalog.format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', t.name,
-        CASE t.previous WHEN 'n' THEN 'NOTHING' ELSE 'DEFAULT' END);
+      CALL follower.execute_own(pg_catalog.format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', t.name,
+        CASE t.previous WHEN 'n' THEN 'NOTHING' ELSE 'DEFAULT' END));
       DELETE FROM follower.identity i WHERE i.relid = t.relid;
     EXCEPTION WHEN insufficient_privilege THEN
       CONTINUE;

@@ -1,4 +1,4 @@
--- Upstream, 1 of 7: the registry of follows and the tables of the capture.
+-- Upstream, 1 of 8: the registry of follows and the tables of the capture.
 -- All files of this directory run in name order in one transaction, and again over an existing installation: they keep its rows.
 
 -- First of all: the capture must not capture its own installation.

@@ -1,4 +1,4 @@
--- Upstream, 3 of 7: which publications of registered follows hold an object.
+-- Upstream, 3 of 8: which publications of registered follows hold an object.
 
 -- The registry's patterns as rows; table_name is NULL for all tables of the schema.
 CREATE OR REPLACE FUNCTION follower.patterns(tables text[]) RETURNS TABLE (schema_name text, table_name text)

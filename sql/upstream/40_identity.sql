@@ -1,4 +1,4 @@
--- Upstream, 4 of 7: replica identity. Once a table is published for updates, PostgreSQL refuses UPDATE and DELETE of it unless
+-- Upstream, 4 of 8: replica identity. Once a table is published for updates, PostgreSQL refuses UPDATE and DELETE of it unless
 -- its rows can be told apart. So that nothing fails because of follower, tables that come, and tables that lose their key, are
 -- cared for in the transaction that does it.
 

@@ -1,4 +1,4 @@
--- Upstream, 5 of 7: the parts of a DDL message. Called by follower.emit_ddl() only, during an event.
+-- Upstream, 5 of 8: the parts of a DDL message. Called by follower.emit_ddl() only, during an event.
 
 -- Attributes and memberships of the role that ran the statement.
 CREATE OR REPLACE FUNCTION follower.role_attributes(role name) RETURNS jsonb

@@ -1,4 +1,4 @@
--- Upstream, 7 of 7: the capture for a role that is no superuser. Run by a superuser: CALL follower.hand_over('role').
+-- Upstream, 7 of 8: the capture for a role that is no superuser. Run by a superuser: CALL follower.hand_over('role').
 --
 -- Whoever owns an event trigger's function can make it SECURITY INVOKER, or replace it: then every superuser's DDL runs his code as
 -- superuser. So the role that follows gets no function. follower.capture_ddl() goes to a role of its own, which cannot log in, which

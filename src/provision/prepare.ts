@@ -82,7 +82,7 @@ async function prepareUpstream(settings: FollowSettings, ends: Ends, seen: Prefl
     // Whoever waits for a lock on a table makes everybody wait who comes later: rather try again.
     await ask(upstream, 'upstream', "SET LOCAL lock_timeout = '3s'")
     const asked = registration(settings)
-    let unchanged = true
+    let unchanged = seen.sameScope
     const captured = seen.upstream.capture === 'usable'
     if (seen.upstream.superuser) {
       await installObjects(upstream, 'upstream')
