@@ -74,7 +74,10 @@ BEGIN
   END IF;
   state := CASE class
     WHEN 'pg_class'::regclass THEN
-      CASE WHEN part > 0 THEN follower.columns_state(object, part) ELSE follower.relation_state(object) END
+      CASE WHEN part > 0 THEN follower.columns_state(object, part)
+        -- An event lists a composite type as the relation that it has.
+        WHEN word = 'type' THEN follower.type_state((SELECT c.reltype FROM pg_class c WHERE c.oid = object))
+        ELSE follower.relation_state(object) END
     WHEN 'pg_type'::regclass THEN follower.type_state(object)
     WHEN 'pg_proc'::regclass THEN follower.function_state(object)
     ELSE follower.other_state(class, object)

@@ -48,7 +48,7 @@ export async function runSession(
 
   let drain: NodeJS.Timeout | undefined
   const onStop = (): void => {
-    source.receiver.hold(true)
+    source.receiver.hold('stop', true)
     pump.stop()
     void failpointOn('shutdown.draining', connections.stream)
     drain = setTimeout(() => destroyClient(connections.apply), drainMs)
@@ -172,7 +172,7 @@ async function wire(
     health.beat()
     context.progressed()
     acknowledge()
-    if (queue.bytes < bufferLimit / 2) source.receiver.hold(false)
+    if (queue.bytes < bufferLimit / 2) source.receiver.hold('queue', false)
   }
   const events: ApplyEvents = {
     applied: (batch, milliseconds, unchanged) => {
@@ -213,7 +213,8 @@ async function wire(
   })
   const applier = new Applier(session, settings.onConflict, ddl, events)
   const close = (): void => {
-    for (const each of [acknowledger, durability, observer, report, watch, unpublished]) each.close()
+    const all = [acknowledger, durability, observer, report, watch, unpublished, source.assembler, queue]
+    for (const each of all) each.close()
   }
   return { source, pump, applier, acknowledger, observer, unpublished, close }
 }
