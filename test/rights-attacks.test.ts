@@ -2,11 +2,15 @@ import type pg from 'pg'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { prepare } from '../src/provision/prepare.ts'
 import { addTable } from '../src/provision/unpublished.ts'
-import { followSettings, openEnds, silent } from './provision-follow.ts'
+import { UnpublishedWatch } from '../src/session/unpublished.ts'
+import { createMetrics } from '../src/telemetry/metrics.ts'
+import { followSettings, logToArray, openEnds, silent } from './provision-follow.ts'
+import { cleanUp } from './support/cleanup.ts'
 import { upstreamsOfLongSuites } from './support/pairs.ts'
 import { grant, type Poor, poor, printed } from './support/poor.ts'
 import { available } from './support/servers.ts'
 import { client, query, script, statements, value } from './support/sql.ts'
+import { waitUntil } from './support/wait.ts'
 
 describe.each(upstreamsOfLongSuites)('who owns what, on PostgreSQL %s', { timeout: 60_000 }, (major) => {
   if (!available(major)) return test.skip('no server')
@@ -133,7 +137,35 @@ describe.each(upstreamsOfLongSuites)('who owns what, on PostgreSQL %s', { timeou
       ...{ member: true, usage: true, ownerUsage: true, published: false, identified: true },
     }
     expect(await addTable(ends.upstream, settings, prepared, trap)).toBe('not now')
+    // Nor where it gets there after we looked.
+    await expect(ends.upstream.query('SELECT * FROM a.trap')).rejects.toThrow('access to non-system view')
     expect(await query(db.upstream, 'SELECT * FROM a.ran')).toEqual([])
+  })
+
+  test('a table of a stranger is counted, named once, and added as soon as the right is there', async () => {
+    const settings = followSettings({ ...db, upstream: db.as(db.role) })
+    const ends = await openEnds(settings)
+    const prepared = await prepare(settings, ends, silent)
+    const metrics = createMetrics()
+    const { log, lines } = logToArray()
+    const watch = new UnpublishedWatch({
+      ...{ settings, prepared, metrics, log, told: new Set(), everyMs: 50 },
+      upstream: ends.upstream,
+    })
+    cleanUp(() => watch.close())
+    const unpublished = () => metrics.registry.getSingleMetricAsString('follower_tables_unpublished')
+    await script(db.as(db.bob), 'CREATE SCHEMA late; CREATE TABLE late.comer (v text)')
+    await waitUntil(() => lines.some((line) => line.code === 'FLW-135'))
+    await waitUntil(async () => /^follower_tables_unpublished [1-9]/m.test(await unpublished()))
+    const options = major === '18' ? ' WITH INHERIT TRUE, SET FALSE' : ''
+    await script(db.upstream, `GRANT ${db.bob} TO "${db.role}"${options}`)
+    const listed = `SELECT count(*) FROM pg_publication_rel WHERE prrelid = 'late.comer'::regclass`
+    await waitUntil(async () => (await value(db.upstream, listed)) === '1')
+    // It has no key, and its UPDATE goes on.
+    await script(db.as(db.bob), `INSERT INTO late.comer VALUES ('x'); UPDATE late.comer SET v = 'y'`)
+    expect(
+      lines.filter((line) => JSON.stringify(line).includes('late.comer') && line.level >= 40),
+    ).toHaveLength(1)
   })
 
   test('the hand-over goes to nobody who could be somebody', async () => {

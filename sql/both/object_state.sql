@@ -71,12 +71,13 @@ DECLARE
 BEGIN
   IF word IS NULL THEN
     RETURN '{"?": "unknown class"}';
+  ELSIF word = 'type' AND class = 'pg_class'::regclass THEN
+    -- An event lists a composite type as the relation that it has.
+    RETURN follower.object_state_at(type, 'pg_type'::regclass, (SELECT c.reltype FROM pg_class c WHERE c.oid = object), 0);
   END IF;
   state := CASE class
     WHEN 'pg_class'::regclass THEN
       CASE WHEN part > 0 THEN follower.columns_state(object, part)
-        -- An event lists a composite type as the relation that it has.
-        WHEN word = 'type' THEN follower.type_state((SELECT c.reltype FROM pg_class c WHERE c.oid = object))
         ELSE follower.relation_state(object) END
     WHEN 'pg_type'::regclass THEN follower.type_state(object)
     WHEN 'pg_proc'::regclass THEN follower.function_state(object)

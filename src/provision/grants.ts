@@ -105,6 +105,7 @@ interface Seen {
   readonly exists: boolean
   readonly superuser: boolean
   readonly login: boolean
+  readonly inherit: boolean
   readonly replication: boolean
   readonly connect: boolean
   readonly create: boolean
@@ -125,6 +126,7 @@ async function lookAt(client: pg.Client, end: End, role: string): Promise<Seen> 
     exists: row !== undefined,
     superuser: has('superuser'),
     login: has('login'),
+    inherit: has('inherit'),
     replication: has('replication') || has('superuser'),
     connect: has('connect'),
     create: has('create'),
@@ -140,7 +142,10 @@ function header(end: End, role: string, place: string): Lines {
 
 function roleLines(role: string, seen: Seen): Lines {
   if (!seen.exists) return [`CREATE ROLE ${quoteIdentifier(role)} LOGIN;   -- and its password`]
-  return missing(seen.login, `ALTER ROLE ${quoteIdentifier(role)} LOGIN;`)
+  const lines = missing(seen.login, `ALTER ROLE ${quoteIdentifier(role)} LOGIN;`)
+  // From 16 on each membership says for itself.
+  if (seen.version < 160000 && !seen.inherit) lines.push(`ALTER ROLE ${quoteIdentifier(role)} INHERIT;`)
+  return lines
 }
 
 function databaseLines(role: string, seen: Seen): Lines {

@@ -79,14 +79,16 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
   const atFirst = progress?.lsn === undefined
   const unchanged = await hasScope(settings, ends.upstream, upstream, publications, listable)
   const all = await followedTables(ends.upstream, settings)
-  const tables = listable ? carried(all, listable, !unchanged) : all
+  // wal2json sends what is in no publication, too.
+  const listed = settings.plugin === 'pgoutput' ? listable : undefined
+  const tables = listed ? carried(all, listed, !unchanged) : all
   const found = [
     ...servers,
     ...(refusal instanceof FollowerError ? [refusal] : []),
     ...publicationErrors,
     ...patterns,
     ...checkPluginFacts(settings, await pluginFacts(ends.upstream)),
-    ...(atFirst && listable ? checkListable(listable, upstream.role, upstream.version) : []),
+    ...(atFirst && listed ? checkListable(listed, upstream.role, upstream.version) : []),
     ...checkIdentities(settings, tables, upstream.capture === 'usable'),
     ...checkUnlikeRoots(await unlikeRoots(ends.upstream, settings)),
   ]

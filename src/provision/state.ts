@@ -70,11 +70,11 @@ export interface FollowStatus {
 
 /** Reads both ends and changes nothing. An end that is undefined leaves its part of the answer null. */
 export async function readState(follow: FollowName, ends: ReachableEnds): Promise<FollowStatus> {
-  const above = ends.upstream && (await upstreamState(follow, ends.upstream))
   const below = ends.downstream && (await downstreamState(follow, ends.downstream))
   const progress = below?.progress
   const slotName = progress?.slot ?? follow.name
   const slot = ends.upstream && (await readSlot(ends.upstream, slotName))
+  const above = ends.upstream && (await upstreamState(follow, ends.upstream, slot))
   const lag =
     above?.lsn && progress?.lsn !== undefined ? Number(lsnFromServer(above.lsn) - progress.lsn) : null
   return {
@@ -97,7 +97,7 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
           epoch: progress.epoch.toString(),
         }
       : null,
-    // The end of WAL was read before the progress, which may have moved on.
+    // They were not read at one time.
     lagBytes: lag === null ? null : Math.max(0, lag),
   }
 }
@@ -123,7 +123,10 @@ async function unpublishedTables(
   follow: FollowName,
   upstream: pg.Client,
   registered: Registration | undefined,
+  slot: Slot | undefined,
 ): Promise<readonly string[] | null> {
+  // wal2json sends what is in no publication, too.
+  if (slot?.plugin === 'wal2json') return []
   if (!registered) return null
   const own = await ask(upstream, 'upstream', sql('query/own_publications'), [
     publicationComment(follow.name),
@@ -133,7 +136,7 @@ async function unpublishedTables(
   return unpublished(await listableTables(upstream, { tables }, registered.publications)).map(displayTable)
 }
 
-async function upstreamState(follow: FollowName, upstream: pg.Client) {
+async function upstreamState(follow: FollowName, upstream: pg.Client, slot: Slot | undefined) {
   const row = (await askOne(upstream, 'upstream', sql('query/upstream'))) ?? {}
   const registered = await readRegistration(upstream, follow.name)
   const publications = registered?.publications ?? [follow.name]
@@ -145,7 +148,7 @@ async function upstreamState(follow: FollowName, upstream: pg.Client) {
     lsn: row.flush_lsn ?? null,
     publications,
     tables: (await followedTables(upstream, { tables: [], publications })).length,
-    unpublished: await unpublishedTables(follow, upstream, registered),
+    unpublished: await unpublishedTables(follow, upstream, registered, slot),
   }
 }
 

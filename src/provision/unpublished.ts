@@ -8,12 +8,12 @@ import { publicationNames } from './publication.ts'
 import { ask, askOne, inTransaction } from './query.ts'
 import { filledTables } from './tables.ts'
 
-/** The tables of a follow whose rows are not sent. Nothing where the user named his own publications. */
+/** The tables of a follow whose rows are not sent. Nothing where the user named his own publications, or with wal2json, which knows none. */
 export async function findUnpublished(
   upstream: pg.Client,
   settings: FollowSettings,
 ): Promise<readonly ListableTable[]> {
-  if (settings.publications.length > 0) return []
+  if (settings.publications.length > 0 || settings.plugin !== 'pgoutput') return []
   return unpublished(await listableTables(upstream, settings, publicationNames(settings)))
 }
 

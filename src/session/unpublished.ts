@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import type { FollowSettings } from '../model/follow.ts'
 import { connect } from '../postgres/connect.ts'
+import { destroyClient } from '../postgres/socket.ts'
 import { type ListableTable, listingRemedies } from '../provision/listing.ts'
 import type { Prepared } from '../provision/prepare.ts'
 import { displayTable } from '../provision/tables.ts'
@@ -23,6 +24,7 @@ export class UnpublishedWatch {
   private readonly timer: NodeJS.Timeout
   private looking: Promise<void> = Promise.resolve()
   private closed = false
+  private adding: pg.Client | undefined
   private readonly options: {
     upstream: pg.Client
     settings: FollowSettings
@@ -46,6 +48,7 @@ export class UnpublishedWatch {
   close(): void {
     this.closed = true
     clearInterval(this.timer)
+    if (this.adding) destroyClient(this.adding)
   }
 
   private async look(): Promise<void> {
@@ -68,6 +71,7 @@ export class UnpublishedWatch {
       conninfo: settings.upstream,
       applicationName: settings.applicationName,
     })
+    this.adding = client
     const left: ListableTable[] = []
     try {
       for (const table of tables) {
@@ -91,6 +95,7 @@ export class UnpublishedWatch {
           )
       }
     } finally {
+      this.adding = undefined
       await client.end().catch(() => {})
     }
     return left
