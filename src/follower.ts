@@ -6,6 +6,7 @@ import type { Prepared } from './provision/prepare.ts'
 import { openConnections, type PastSessions, pause } from './session/connections.ts'
 import { type PrepareContext, prepareEnds, resolveUntil } from './session/context.ts'
 import { runSession } from './session/session.ts'
+import type { ToldTables } from './session/unpublished.ts'
 import type { Health } from './telemetry/health.ts'
 import type { Logger } from './telemetry/log.ts'
 import { failureReason, type Metrics } from './telemetry/metrics.ts'
@@ -36,7 +37,13 @@ export function backoff(attempt: number, random: number): number {
  */
 export async function runFollow(settings: FollowSettings, deps: FollowDependencies): Promise<void> {
   const { log, metrics, health, stop } = deps
-  const memory: Memory = { prepared: undefined, until: undefined, followed: false, past: new Set() }
+  const memory: Memory = {
+    prepared: undefined,
+    until: undefined,
+    followed: false,
+    past: new Set(),
+    told: new Set(),
+  }
   for (let attempt = 1; !stop.aborted; attempt++) {
     let since = Number.POSITIVE_INFINITY
     try {
@@ -94,6 +101,7 @@ interface Memory {
   until: Lsn | undefined
   followed: boolean
   readonly past: PastSessions
+  readonly told: ToldTables
 }
 
 async function oneSession(
@@ -103,7 +111,7 @@ async function oneSession(
   told: { started(): void; progressed(): void },
 ): Promise<void> {
   const { log, metrics, health, stop } = deps
-  const { past } = memory
+  const { past, told: toldTables } = memory
   const lost = new AbortController()
   // It may wait for another follower's end, or for a slot that old transactions keep from being made.
   health.waiting = 'the other follower, or an open transaction upstream'
@@ -125,6 +133,7 @@ async function oneSession(
       settings,
       connections,
       past,
+      toldTables,
       log,
       metrics,
       health,

@@ -165,7 +165,7 @@ describe.each(upstreamsOfLongSuites)('hostile and unlucky users on PostgreSQL %s
     test.each([
       [
         'object_state fails',
-        "CREATE OR REPLACE FUNCTION follower.object_state(type text, names text[], args text[]) RETURNS jsonb LANGUAGE plpgsql AS $f$ BEGIN RAISE 'boom'; END $f$",
+        "CREATE OR REPLACE FUNCTION follower.object_state_at(type text, class oid, object oid, part integer) RETURNS jsonb LANGUAGE plpgsql AS $f$ BEGIN RAISE 'boom'; END $f$",
         'signed',
       ],
       [

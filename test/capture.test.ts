@@ -377,13 +377,13 @@ describe.each(['18', '15'] as const)('capture on PostgreSQL %s', (major) => {
     expect(await identities()).toEqual([{ r: 'f' }, { r: 'f' }])
     await db.query(sql('downstream/progress'))
     await it.messages()
-    await db.query(`BEGIN; ${sql('teardown/upstream')}; COMMIT`)
+    await db.query(`BEGIN; ${sql('teardown/identities')}; ${sql('teardown/upstream')}; COMMIT`)
     expect(await identities()).toEqual([{ r: 'd' }, { r: 'n' }])
     expect(
       await query(
         it.conninfo,
         `SELECT proname FROM pg_proc WHERE pronamespace = 'follower'::regnamespace
-           AND proname !~ '(_state|progress|_members|_aspects)$'
+           AND proname !~ '(_state|_state_at|_class|progress|_members|_aspects)$'
          UNION ALL SELECT relname FROM pg_class WHERE relnamespace = 'follower'::regnamespace AND relkind = 'r'
          UNION ALL SELECT evtname FROM pg_event_trigger`,
       ),

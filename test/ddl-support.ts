@@ -51,6 +51,8 @@ export const upstreamParts = [
   'upstream/40_identity',
   'upstream/50_message',
   'upstream/60_emit',
+  'upstream/70_hand_over',
+  'upstream/80_event_triggers',
 ]
 export const downstreamParts = [...both, 'downstream/replay']
 

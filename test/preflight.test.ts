@@ -106,7 +106,7 @@ describe('the roles', () => {
     const db = await databases('18')
     const poor = await poorRole(db)
     const it = await refused(poor, {}, db)
-    expect(it.codes).toBe('FLW-106 FLW-107 FLW-108 FLW-109 FLW-111 FLW-113')
+    expect(it.codes).toBe('FLW-106 FLW-107 FLW-108 FLW-111 FLW-113')
     expect(it.fix).toContain(`ALTER ROLE "${db.name}_role" REPLICATION`)
     expect(it.fix).toContain(`GRANT SET ON PARAMETER session_replication_role TO "${db.name}_role"`)
     expect(it.fix).toContain(`GRANT CREATE ON DATABASE "${db.name}" TO "${db.name}_role"`)

@@ -25,6 +25,16 @@ SELECT current_setting('server_version_num') AS version,
        r.rolsuper AS superuser,
        r.rolsuper OR r.rolreplication AS may_replicate,
        has_database_privilege(current_database(), 'CREATE') AS may_create,
-       to_regclass('follower.follow') IS NOT NULL AS captured
+       obj_description(to_regnamespace('follower'), 'pg_namespace') AS capture_mark,
+       -- What hand_over() gives: the registry, the key, and a capture that has this role's rights.
+       EXISTS (
+         SELECT
+           FROM pg_namespace AS n
+           JOIN pg_class AS f ON f.relnamespace = n.oid AND f.relname = 'follow'
+           JOIN pg_class AS s ON s.relnamespace = n.oid AND s.relname = 'secret'
+           JOIN pg_proc AS p ON p.pronamespace = n.oid AND p.proname = 'capture_ddl'
+          WHERE n.nspname = 'follower' AND has_schema_privilege(n.oid, 'USAGE')
+            AND has_table_privilege(f.oid, 'INSERT') AND has_table_privilege(s.oid, 'SELECT')
+            AND pg_has_role(p.proowner, r.oid, 'USAGE')) AS capture_rights
   FROM pg_roles AS r
  WHERE r.rolname = current_user;

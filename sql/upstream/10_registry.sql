@@ -1,4 +1,4 @@
--- Upstream, 1 of 6: the registry of follows and the tables of the capture.
+-- Upstream, 1 of 8: the registry of follows and the tables of the capture.
 -- All files of this directory run in name order in one transaction, and again over an existing installation: they keep its rows.
 
 -- First of all: the capture must not capture its own installation.
@@ -9,7 +9,8 @@ DROP EVENT TRIGGER IF EXISTS follower_author_ddl_command_end;
 DROP EVENT TRIGGER IF EXISTS follower_author_sql_drop;
 DROP EVENT TRIGGER IF EXISTS follower_author_ddl_command_start;
 
--- What this schema holds runs with the rights of whoever installs it, so nobody else may have put anything there before.
+-- What this schema holds runs with the rights of whoever installs it, so nobody else may have put anything there before. One function
+-- may belong to the role that hand_over() made for it: nobody can log in as that one, or act for it.
 DO $$
 DECLARE
   intruder text;
@@ -22,7 +23,10 @@ BEGIN
     WHERE c.relnamespace = pg_catalog.to_regnamespace('follower')
     UNION ALL
     SELECT 'function ' || p.proname, p.proowner FROM pg_catalog.pg_proc p
-    WHERE p.pronamespace = pg_catalog.to_regnamespace('follower')
+    WHERE p.pronamespace = pg_catalog.to_regnamespace('follower') AND NOT (p.proname = 'capture_ddl' AND EXISTS (
+      SELECT FROM pg_catalog.pg_roles w
+      WHERE w.oid = p.proowner AND w.rolname LIKE 'follower\_capture\_%' AND NOT w.rolcanlogin AND NOT w.rolcreaterole
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.roleid = w.oid)))
     UNION ALL
     SELECT 'type ' || t.typname, t.typowner FROM pg_catalog.pg_type t
     WHERE t.typnamespace = pg_catalog.to_regnamespace('follower')

@@ -1,4 +1,4 @@
--- Upstream, 2 of 6: the key, and what signs with it. Core has sha256() but no HMAC, nor XOR of bytea: hence the padded blocks.
+-- Upstream, 2 of 8: the key, and what signs with it. Core has sha256() but no HMAC, nor XOR of bytea: hence the padded blocks.
 
 DO $$
 DECLARE

@@ -1,4 +1,4 @@
--- Upstream, 3 of 6: which publications of registered follows hold an object.
+-- Upstream, 3 of 8: which publications of registered follows hold an object.
 
 -- The registry's patterns as rows; table_name is NULL for all tables of the schema.
 CREATE OR REPLACE FUNCTION follower.patterns(tables text[]) RETURNS TABLE (schema_name text, table_name text)
@@ -61,6 +61,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT ARRAY(SELECT a.relid::oid FROM pg_partition_ancestors(relation) AS a UNION SELECT relation)
 $$;
 
+-- Is the publication a list that follower made and that this table belongs into? A role that is no superuser can't publish all
+-- tables, and can't list one whose owner it isn't a member of: then schema changes of it are followed all the same, so that its rows
+-- can follow as soon as it may. Without a table: everything of the schema; without a schema: everything.
+CREATE OR REPLACE FUNCTION follower.claims(publication oid, schema_name text, table_name text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN EXISTS (
+    SELECT FROM pg_publication p JOIN follower.follow f ON p.pubname = ANY (f.publications)
+    WHERE p.oid = publication AND obj_description(p.oid, 'pg_publication') = 'follower: made for the follow ' || f.name
+      AND (cardinality(f.tables) = 0 OR EXISTS (
+        SELECT FROM follower.patterns(f.tables) m
+        WHERE m.schema_name = claims.schema_name AND coalesce(m.table_name, claims.table_name) = claims.table_name)));
+END $$;
+
 CREATE OR REPLACE FUNCTION follower.publications_of_table(relation oid) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -69,7 +83,9 @@ BEGIN
   RETURN ARRAY(
     SELECT p.pubname::text FROM pg_publication p
     WHERE EXISTS (SELECT FROM follower.follow f WHERE p.pubname = ANY (f.publications))
-      AND (p.puballtables OR follower.lists(p.oid, line))
+      AND (p.puballtables OR follower.lists(p.oid, line) OR EXISTS (
+        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid = ANY (line) AND follower.claims(p.oid, n.nspname, c.relname)))
     ORDER BY 1);
 END $$;
 
@@ -88,13 +104,13 @@ BEGIN
   RETURN ARRAY(
     SELECT DISTINCT p.pubname::text
     FROM follower.follow f JOIN pg_publication p ON p.pubname = ANY (f.publications)
-    WHERE p.puballtables OR p.oid = ANY (holders)
+    WHERE p.puballtables OR p.oid = ANY (holders) OR follower.claims(p.oid, NULL, NULL)
       OR EXISTS (SELECT FROM follower.patterns(f.tables) t WHERE t.schema_name = publications_of_schema.schema_name)
     ORDER BY 1);
 END $$;
 
--- For a table that is gone: what held all tables, or all of its schema.
-CREATE OR REPLACE FUNCTION follower.publications_of_gone_table(schema_name text) RETURNS text[]
+-- For a table that is gone: what held all tables, or all of its schema, or would have held it.
+CREATE OR REPLACE FUNCTION follower.publications_of_gone_table(schema_name text, table_name text) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   holders oid[] := '{}';
@@ -107,7 +123,8 @@ BEGIN
   RETURN ARRAY(
     SELECT p.pubname::text FROM pg_publication p
     WHERE EXISTS (SELECT FROM follower.follow f WHERE p.pubname = ANY (f.publications))
-      AND (p.puballtables OR p.oid = ANY (holders))
+      AND (p.puballtables OR p.oid = ANY (holders)
+        OR follower.claims(p.oid, publications_of_gone_table.schema_name, publications_of_gone_table.table_name))
     ORDER BY 1);
 END $$;
 
@@ -119,7 +136,7 @@ $$;
 
 -- Before PostgreSQL 16 pgoutput goes on to send rows under the old name of a schema that was renamed. To touch a publication, which
 -- changes nothing, makes it look at the names of its tables again; 14 does so only for tables that the publication lists, so there the
--- tables of the schemas that the command renamed are touched themselves.
+-- tables of the schemas that the command renamed are touched themselves, by a superuser: others publish only what they list.
 CREATE OR REPLACE PROCEDURE follower.forget_names()
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -130,13 +147,13 @@ BEGIN
   END IF;
   FOR touched IN
     SELECT p.pubname, p.pubviaroot FROM pg_publication p
-    WHERE EXISTS (SELECT FROM follower.follow f WHERE p.pubname = ANY (f.publications))
+    WHERE EXISTS (SELECT FROM follower.follow f WHERE p.pubname = ANY (f.publications)) AND pg_has_role(p.pubowner, 'USAGE')
     ORDER BY 1
   LOOP
     CALL follower.execute_own(
       format('ALTER PUBLICATION %I SET (publish_via_partition_root = %s)', touched.pubname, touched.pubviaroot::text));
   END LOOP;
-  IF current_setting('server_version_num')::int < 150000 THEN
+  IF current_setting('server_version_num')::int < 150000 AND (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
     UPDATE pg_class SET relname = relname
     WHERE relkind IN ('r', 'p') AND relnamespace IN (
       SELECT c.objid FROM pg_event_trigger_ddl_commands() c WHERE c.classid = 'pg_namespace'::regclass);
@@ -144,6 +161,6 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION follower.patterns(text[]), follower.relation_of(oid, oid), follower.lists(oid, oid[]),
-  follower.lineage(oid), follower.publications_of_table(oid), follower.publications_of_schema(text),
-  follower.publications_of_gone_table(text), follower.every_publication() FROM PUBLIC;
+  follower.lineage(oid), follower.claims(oid, text, text), follower.publications_of_table(oid), follower.publications_of_schema(text),
+  follower.publications_of_gone_table(text, text), follower.every_publication() FROM PUBLIC;
 REVOKE ALL ON PROCEDURE follower.forget_names() FROM PUBLIC;

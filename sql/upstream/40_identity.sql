@@ -1,4 +1,4 @@
--- Upstream, 4 of 6: replica identity. Once a table is published for updates, PostgreSQL refuses UPDATE and DELETE of it unless
+-- Upstream, 4 of 8: replica identity. Once a table is published for updates, PostgreSQL refuses UPDATE and DELETE of it unless
 -- its rows can be told apart. So that nothing fails because of follower, tables that come, and tables that lose their key, are
 -- cared for in the transaction that does it.
 
@@ -52,7 +52,9 @@ END $$;
 
 -- Follows of a list of tables: what is new and matches joins the list, and so does a partition of what is in it (its membership
 -- must be its own, since it can't be told from its parent once it is dropped). Mode insert-only: only what has an identity is in
--- the main list. Publications that the user made are left alone: their follows have neither patterns nor that second one.
+-- the main list. Publications that the user made are left alone: their follows have neither patterns nor that second one, and
+-- their comment isn't follower's. What this role may not list stays away without a word, since no statement may fail because of it:
+-- the daemon names it (FLW-135).
 CREATE OR REPLACE PROCEDURE follower.keep_publications(relations oid[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -63,14 +65,15 @@ BEGIN
     SELECT p.pubname, p.oid AS publication, f.tables,
       f.no_identity = 'insert-only' AND p.pubname = f.publications[1] AS needs_identity
     FROM follower.follow f JOIN pg_publication p ON p.pubname = ANY (f.publications)
-    WHERE NOT p.puballtables
-      AND (cardinality(f.tables) > 0 OR f.no_identity = 'insert-only' AND f.publications[2] LIKE '%\_insert\_only')
+    WHERE NOT p.puballtables AND pg_has_role(p.pubowner, 'USAGE')
+      AND (cardinality(f.tables) > 0 OR f.no_identity = 'insert-only' AND f.publications[2] LIKE '%\_insert\_only'
+        OR obj_description(p.oid, 'pg_publication') = 'follower: made for the follow ' || f.name)
     ORDER BY p.pubname
   LOOP
     FOR change IN
       SELECT t.relation, t.name, t.fit
       FROM (
-        SELECT c.oid AS relation, format('%I.%I', n.nspname, c.relname) AS name,
+        SELECT c.oid AS relation, format('%I.%I', n.nspname, c.relname) AS name, pg_has_role(c.relowner, 'USAGE') AS mine,
           NOT kept.needs_identity OR follower.has_identity(c.oid) AS fit,
           cardinality(kept.tables) = 0
             OR EXISTS (SELECT FROM follower.patterns(kept.tables) m
@@ -80,11 +83,15 @@ BEGIN
           follower.lists(kept.publication, ARRAY[c.oid]) AS published
         FROM follower.publishable(relations) c JOIN pg_namespace n ON n.oid = c.relnamespace
       ) t
-      WHERE t.listed AND NOT t.fit OR t.wanted AND t.fit AND NOT t.published
+      WHERE t.listed AND NOT t.fit OR t.wanted AND t.fit AND t.mine AND NOT t.published
       ORDER BY t.relation
     LOOP
-      CALL follower.execute_own(format('ALTER PUBLICATION %I %s TABLE ONLY %s',
-        kept.pubname, CASE WHEN change.fit THEN 'ADD' ELSE 'DROP' END, change.name));
+      BEGIN
+        CALL follower.execute_own(format('ALTER PUBLICATION %I %s TABLE ONLY %s',
+          kept.pubname, CASE WHEN change.fit THEN 'ADD' ELSE 'DROP' END, change.name));
+      EXCEPTION WHEN insufficient_privilege THEN
+        CONTINUE; -- no USAGE on the schema
+      END;
     END LOOP;
   END LOOP;
 END $$;

@@ -1,4 +1,4 @@
--- Upstream, 5 of 6: the parts of a DDL message. Called by follower.emit_ddl() only, during an event.
+-- Upstream, 5 of 8: the parts of a DDL message. Called by follower.emit_ddl() only, during an event.
 
 -- Attributes and memberships of the role that ran the statement.
 CREATE OR REPLACE FUNCTION follower.role_attributes(role name) RETURNS jsonb
@@ -61,7 +61,8 @@ BEGIN
       SELECT c.*, row_number() OVER () AS place FROM follower.ddl_commands() c WHERE c.kind = 'user'
     ), object AS MATERIALIZED (
       SELECT o.classid, o.objid, o.objsubid, o.type, a.object_names AS names, a.object_args AS args,
-        follower.object_state(o.type, a.object_names, a.object_args) AS state,
+        -- By OID: whoever owns the capture need not have USAGE on every schema.
+        follower.object_state_at(o.type, o.classid, o.objid, o.objsubid) AS state,
         CASE WHEN o.relkind IN ('r', 'p') AND o.classid = 'pg_class'::regclass AND o.relation = o.objid
           THEN follower.missing_values(o.objid, o.relkind) END AS missing,
         CASE
@@ -121,7 +122,7 @@ BEGIN
         WHEN t.table_name IS NULL THEN follower.publications_of_schema(t.home)
         WHEN c.relkind IN ('r', 'p') THEN follower.publications_of_table(c.oid)
         WHEN c.oid IS NOT NULL THEN follower.publications_of_schema(t.home)
-        ELSE follower.publications_of_gone_table(t.home) END AS publications
+        ELSE follower.publications_of_gone_table(t.home, t.table_name) END AS publications
       FROM (SELECT DISTINCT home, table_name FROM dropped) t
       LEFT JOIN pg_namespace n ON n.nspname = t.home
       LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name

@@ -1,8 +1,8 @@
--- Upstream, 6 of 6: from event to message.
+-- Upstream, 6 of 8: from event to message.
 --
 -- Two event triggers on each event, which fire in the order of their names, with nothing of a user's in between:
 -- 1. follower_author_*, rights of whoever runs the DDL: writes down who that is, and under which settings.
--- 2. follower_*, rights of follower's owner: reads that, looks at the catalogs, signs, emits.
+-- 2. follower_*, rights of its owner (a superuser, or the role that hand_over() made): reads that, looks at the catalogs, signs, emits.
 -- The role in a message is therefore true, also inside SECURITY DEFINER functions, and no role can have a message signed that names
 -- another one: event trigger functions can't be called by hand, and what a role sets itself is overwritten by the first.
 --
@@ -221,20 +221,3 @@ END $$;
 REVOKE ALL ON ROUTINE follower.stamp_author(), follower.emit_ddl(text, text, text, text, text, text), follower.capture_ddl(),
   follower.is_noise(text, text, text, boolean, boolean, text[], integer), follower.bereft_tables(), follower.salvaged_tables()
   FROM PUBLIC;
-
--- On ddl_command_start because the rows of these two come before their end.
-CREATE EVENT TRIGGER follower_author_ddl_command_start ON ddl_command_start
-  WHEN TAG IN ('CREATE TABLE AS', 'SELECT INTO') EXECUTE FUNCTION follower.stamp_author();
-CREATE EVENT TRIGGER follower_ddl_command_start ON ddl_command_start
-  WHEN TAG IN ('CREATE TABLE AS', 'SELECT INTO') EXECUTE FUNCTION follower.capture_ddl();
-CREATE EVENT TRIGGER follower_author_sql_drop ON sql_drop EXECUTE FUNCTION follower.stamp_author();
-CREATE EVENT TRIGGER follower_sql_drop ON sql_drop EXECUTE FUNCTION follower.capture_ddl();
-CREATE EVENT TRIGGER follower_author_ddl_command_end ON ddl_command_end EXECUTE FUNCTION follower.stamp_author();
-CREATE EVENT TRIGGER follower_ddl_command_end ON ddl_command_end EXECUTE FUNCTION follower.capture_ddl();
--- ALWAYS: session_replication_role = replica must not hide DDL. The authors' first: nothing may be captured without them.
-ALTER EVENT TRIGGER follower_author_ddl_command_start ENABLE ALWAYS;
-ALTER EVENT TRIGGER follower_author_sql_drop ENABLE ALWAYS;
-ALTER EVENT TRIGGER follower_author_ddl_command_end ENABLE ALWAYS;
-ALTER EVENT TRIGGER follower_ddl_command_start ENABLE ALWAYS;
-ALTER EVENT TRIGGER follower_sql_drop ENABLE ALWAYS;
-ALTER EVENT TRIGGER follower_ddl_command_end ENABLE ALWAYS;

@@ -4,6 +4,7 @@ import { readBuild } from '../telemetry/build.ts'
 import { redact } from '../telemetry/redact.ts'
 import { addCleanup } from './cleanup.ts'
 import type { Outcome } from './outcome.ts'
+import { addPrint } from './print.ts'
 import { addStart } from './start.ts'
 import { addStatus } from './status.ts'
 import { addVersion, versionLine } from './version.ts'
@@ -40,6 +41,7 @@ function createProgram(outcome: Outcome): Command {
   addStart(program, outcome)
   addStatus(program, outcome)
   addCleanup(program, outcome)
+  addPrint(program, outcome)
   addVersion(program)
   return program
 }

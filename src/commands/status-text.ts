@@ -16,6 +16,9 @@ export function statusText(status: FollowStatus): string {
           ]
         : ['not reached'],
     ],
+    ...(upstream?.unpublished?.length
+      ? [['not sent', [`${upstream.unpublished.length} tables: ${some(upstream.unpublished)}`]] as const]
+      : []),
     ['slot', slot ? slotParts(slot) : [upstream ? 'none' : 'not reached']],
     [
       'downstream',
@@ -25,6 +28,10 @@ export function statusText(status: FollowStatus): string {
   ] as const
   const width = Math.max(...lines.map(([label]) => label.length)) + 2
   return lines.map(([label, parts]) => `${label.padEnd(width)}${parts.join('   ')}`).join('\n')
+}
+
+function some(names: readonly string[]): string {
+  return [...names.slice(0, 20), ...(names.length > 20 ? ['…'] : [])].join(', ')
 }
 
 function slotParts(slot: NonNullable<FollowStatus['slot']>): string[] {

@@ -43,7 +43,8 @@ const ends = {
   upstream: z.string(),
   downstream: z.string(),
 }
-const list = <T>(parse: (text: string) => T[]) =>
+/** A repeatable option, each of which is a list. */
+export const list = <T>(parse: (text: string) => T[]) =>
   z
     .array(via(parse))
     .default([])

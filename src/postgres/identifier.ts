@@ -11,3 +11,8 @@ export function quoteLiteral(text: string): string {
   const quoted = text.replaceAll("'", "''")
   return quoted.includes('\\') ? ` E'${quoted.replaceAll('\\', '\\\\')}'` : `'${quoted}'`
 }
+
+/** A word of a POSIX shell's command line, for statements of a message. */
+export function shellWord(text: string): string {
+  return /^[\w.=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+}

@@ -49,6 +49,14 @@ const optional: Readonly<Record<string, string>> = {
   transaction_timeout: '0',
 }
 
+/**
+ * Where a table stood when its name was read, its owner may have put a view by now: its functions would run with our rights.
+ * Came with 17 and the minor releases of August 2024.
+ */
+const optionalUpstream: Readonly<Record<string, string>> = {
+  restrict_nonsystem_relation_kind: 'view, foreign-table',
+}
+
 /** SQL_ASCII means bytes of no known encoding: any other client encoding would refuse some of them. */
 const clientEncoding =
   "CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END"
@@ -67,7 +75,7 @@ export function pins(end: End): string {
   return `SELECT ${[
     ...Object.entries(settings).map(([name, value]) => set(name, quoteLiteral(value))),
     set('client_encoding', clientEncoding),
-    ...Object.entries(optional).map(
+    ...Object.entries({ ...optional, ...(end === 'upstream' ? optionalUpstream : {}) }).map(
       ([name, value]) =>
         `CASE WHEN pg_catalog.current_setting(${quoteLiteral(name)}, true) IS NOT NULL THEN ${set(name, quoteLiteral(value))} END`,
     ),

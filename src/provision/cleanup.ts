@@ -5,7 +5,7 @@ import type { End } from '../postgres/end.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { upstreamFacts } from './facts.ts'
+import { type UpstreamFacts, upstreamFacts } from './facts.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
 import { lockSchema } from './objects.ts'
 import { hasProgressTable, type Progress, readProgress } from './progress.ts'
@@ -98,10 +98,16 @@ async function cleanUpstream(
     ])
     for (const row of publications) {
       const name = column(row, 'name')
+      if (row.mine !== 't') {
+        report.remains.push(
+          `publication "${name}" (upstream): it is another role's; as that one or a superuser run  DROP PUBLICATION ${quoteIdentifier(name)};`,
+        )
+        continue
+      }
       await ask(upstream, 'upstream', `DROP PUBLICATION ${quoteIdentifier(name)}`)
       report.removed.push(`publication "${name}" (upstream)`)
     }
-    await unregister(follow, upstream, report)
+    await unregister(follow, upstream, facts, report)
   })
 }
 
@@ -129,7 +135,12 @@ async function dropSlot(
   }
 }
 
-async function unregister(follow: FollowName, upstream: pg.Client, report: Report): Promise<void> {
+async function unregister(
+  follow: FollowName,
+  upstream: pg.Client,
+  facts: UpstreamFacts,
+  report: Report,
+): Promise<void> {
   if (!(await hasRegistry(upstream))) return
   const row = await askOne(
     upstream,
@@ -140,6 +151,13 @@ async function unregister(follow: FollowName, upstream: pg.Client, report: Repor
   )
   if (row?.gone !== '0') report.removed.push(`registration of "${follow.name}" (upstream)`)
   if (row?.others !== '0') return
+  await ask(upstream, 'upstream', sql('teardown/identities'))
+  if (!facts.superuser) {
+    report.remains.push(
+      `capture objects (upstream): they do nothing any more, and only a superuser can drop them; connected upstream as one, run  follower cleanup --name ${follow.name}  again`,
+    )
+    return
+  }
   await ask(upstream, 'upstream', sql('teardown/upstream'))
   report.removed.push('capture objects (upstream)')
 }

@@ -4,6 +4,7 @@ import { sql } from '../postgres/sql.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
 import type { Ends } from './ends.ts'
 import { lockHolder } from './lock.ts'
+import { captureMark } from './objects.ts'
 import { ask, askOne, column, inTransaction, type Row } from './query.ts'
 import { patternArrays, type TableName } from './tables.ts'
 
@@ -28,7 +29,8 @@ export interface UpstreamFacts {
   readonly superuser: boolean
   readonly mayReplicate: boolean
   readonly mayCreate: boolean
-  readonly captured: boolean
+  /** Whether this role can have schema changes captured: it may install what that takes, or a superuser has (`print capture`). */
+  readonly capture: 'usable' | 'absent' | 'other version' | 'not handed over'
 }
 
 export interface DownstreamFacts {
@@ -63,7 +65,7 @@ export async function upstreamFacts(upstream: pg.Client): Promise<UpstreamFacts>
     superuser: row.superuser === 't',
     mayReplicate: row.may_replicate === 't',
     mayCreate: row.may_create === 't',
-    captured: row.captured === 't',
+    capture: captureOf(row),
   }
 }
 
@@ -79,6 +81,13 @@ export async function downstreamFacts(downstream: pg.Client): Promise<Downstream
     mayCreate: row.may_create === 't',
     maySetReplicationRole: await maySetReplicationRole(downstream),
   }
+}
+
+function captureOf(row: Row): UpstreamFacts['capture'] {
+  if (row.superuser === 't') return 'usable'
+  if (!row.capture_mark) return 'absent'
+  if (row.capture_mark !== captureMark()) return 'other version'
+  return row.capture_rights === 't' ? 'usable' : 'not handed over'
 }
 
 function required(row: Row | undefined): Row {

@@ -1,3 +1,4 @@
+import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -11,9 +12,18 @@ import {
   upstreamFacts,
 } from './facts.ts'
 import { oneError } from './findings.ts'
+import { carried, checkListable, type ListableTable, listableTables } from './listing.ts'
 import { checkPluginFacts, pluginFacts } from './plugin.ts'
 import { type Progress, readProgress } from './progress.ts'
-import { checkPublications, type Publication, publicationNames, readPublications } from './publication.ts'
+import {
+  checkPublications,
+  type Publication,
+  type PublicationDefinition,
+  planPublications,
+  publicationNames,
+  readPublications,
+} from './publication.ts'
+import { readRegistration, registration, sameScope } from './registry.ts'
 import { checkDistinct, checkDownstream, checkUpstream } from './server-checks.ts'
 import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
 import { checkIdentities, checkPatterns, checkUncopied, checkUnlikeRoots } from './table-checks.ts'
@@ -27,6 +37,9 @@ export interface Preflight {
   /** Tables that hold rows downstream, on a first start. */
   readonly settled: ReadonlySet<string>
   readonly publications: readonly Publication[]
+  readonly sameScope: boolean
+  /** What they should be; none where the user named his own. */
+  readonly planned: readonly PublicationDefinition[]
   readonly progress: Progress | undefined
   readonly slot: Slot | undefined
   readonly step: SlotStep
@@ -56,18 +69,31 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
   const publications = await readPublications(ends.upstream, names, upstream.version)
   const patterns = checkPatterns(await unknownPatterns(ends.upstream, settings))
   const publicationErrors = checkPublications(settings, publications)
-  const tables = await followedTables(ends.upstream, settings)
+  // A superuser's publications are of all tables, or of schemas.
+  const wide =
+    upstream.superuser ||
+    settings.publications.length > 0 ||
+    publications.some((publication) => publication.all)
+  const listable = wide ? undefined : await listableTables(ends.upstream, settings, names)
+  // Later the daemon names what it can't publish (FLW-135), and goes on.
+  const atFirst = progress?.lsn === undefined
+  const unchanged = await hasScope(settings, ends.upstream, upstream, publications, listable)
+  const all = await followedTables(ends.upstream, settings)
+  // wal2json sends what is in no publication, too.
+  const listed = settings.plugin === 'pgoutput' ? listable : undefined
+  const tables = listed ? carried(all, listed, !unchanged) : all
   const found = [
     ...servers,
     ...(refusal instanceof FollowerError ? [refusal] : []),
     ...publicationErrors,
     ...patterns,
     ...checkPluginFacts(settings, await pluginFacts(ends.upstream)),
-    ...checkIdentities(settings, tables, upstream.superuser),
+    ...(atFirst && listed ? checkListable(listed, upstream.role, upstream.version) : []),
+    ...checkIdentities(settings, tables, upstream.capture === 'usable'),
     ...checkUnlikeRoots(await unlikeRoots(ends.upstream, settings)),
   ]
   let settled: ReadonlySet<string> = new Set()
-  if (settings.copy === undefined && progress?.lsn === undefined) {
+  if (settings.copy === undefined && atFirst) {
     const uncopied = await uncopiedTables(ends.upstream, ends.downstream, tables)
     found.push(...checkUncopied(uncopied))
     settled = uncopied.settled
@@ -81,10 +107,31 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     tables,
     settled,
     publications,
+    sameScope: unchanged,
+    planned: planPublications(settings, tables, upstream.version, listable),
     progress,
     slot,
     step: refusal as SlotStep,
   }
+}
+
+/** Whether the publications are of the tables that are asked for now: a list that grows is only added to then. */
+async function hasScope(
+  settings: FollowSettings,
+  client: pg.Client,
+  { capture }: UpstreamFacts,
+  publications: readonly Publication[],
+  listable: readonly ListableTable[] | undefined,
+): Promise<boolean> {
+  if (publications.length === 0) return false
+  if (capture === 'usable')
+    return sameScope(await readRegistration(client, settings.name), registration(settings))
+  // Without a registry, its own lists tell what was asked for.
+  const asked = new Set(listable?.map(displayTable))
+  return (
+    listable === undefined ||
+    publications.every((it) => it.tables.every(([schema, name]) => asked.has(displayTable({ schema, name }))))
+  )
 }
 
 /** The value, or the FollowerError that was thrown. */

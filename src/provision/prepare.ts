@@ -1,6 +1,7 @@
 import { failpoint } from '../failpoints.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn } from '../model/lsn.ts'
+import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { createSlot, slotPosition } from './create-slot.ts'
 import type { Ends } from './ends.ts'
@@ -8,7 +9,7 @@ import { oneError } from './findings.ts'
 import { installObjects, lockSchema } from './objects.ts'
 import { type Preflight, preflight } from './preflight.ts'
 import { recordIntent, recordStart } from './progress.ts'
-import { ensurePublications, planPublications, publicationNames } from './publication.ts'
+import { ensurePublications, publicationNames } from './publication.ts'
 import { ask, inTransaction } from './query.ts'
 import {
   giveFullIdentity,
@@ -33,6 +34,12 @@ export interface Prepared {
   readonly upstreamVersion: number
   readonly downstreamVersion: number
   readonly publications: readonly string[]
+  /** New tables join the publication one by one: it is a list. */
+  readonly listsTables: boolean
+  /** The registry and the capture objects are there, and this role may use them. */
+  readonly captured: boolean
+  /** The role of the connections upstream. */
+  readonly upstreamRole: string
   /** The upstream server's; 0: never. */
   readonly walSenderTimeoutMs: number
 }
@@ -58,6 +65,12 @@ export async function prepare(settings: FollowSettings, ends: Ends, log: Logger)
     upstreamVersion: upstream.version,
     downstreamVersion: downstream.version,
     publications: publicationNames(settings),
+    listsTables: seen.planned.some(
+      (planned) =>
+        planned === seen.planned.at(-1) && !planned.all && (planned.grows || planned.tables.length > 0),
+    ),
+    captured: upstream.capture === 'usable',
+    upstreamRole: upstream.role,
     walSenderTimeoutMs: upstream.walSenderTimeoutMs,
   }
 }
@@ -69,25 +82,23 @@ async function prepareUpstream(settings: FollowSettings, ends: Ends, seen: Prefl
     // Whoever waits for a lock on a table makes everybody wait who comes later: rather try again.
     await ask(upstream, 'upstream', "SET LOCAL lock_timeout = '3s'")
     const asked = registration(settings)
-    let unchanged = true
+    let unchanged = seen.sameScope
+    const captured = seen.upstream.capture === 'usable'
     if (seen.upstream.superuser) {
       await installObjects(upstream, 'upstream')
+      await ask(upstream, 'upstream', sql('query/take_capture'))
+    }
+    if (captured) {
       unchanged = sameScope(await readRegistration(upstream, settings.name), asked)
       await register(upstream, settings.name, asked)
     }
     // Other follows must not hear of these statements as of DDL.
     const run = (statement: string) =>
-      seen.upstream.superuser
+      captured
         ? ask(upstream, 'upstream', 'CALL follower.execute_own($1)', [statement])
         : ask(upstream, 'upstream', statement)
-    const changed = await ensurePublications(
-      run,
-      settings.name,
-      planPublications(settings, seen.tables, seen.upstream.version),
-      seen.publications,
-      unchanged,
-    )
-    if (!seen.upstream.superuser) return
+    const changed = await ensurePublications(run, settings.name, seen.planned, seen.publications, unchanged)
+    if (!captured) return
     if (changed) await keepPublications(upstream)
     if (settings.noIdentity === 'full')
       await giveFullIdentity(settings, upstream, seen.tables.filter(lacksIdentity))
@@ -146,7 +157,7 @@ async function recheck(
     await ask(upstream, 'upstream', 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY')
     await ask(upstream, 'upstream', `SET TRANSACTION SNAPSHOT '${snapshot}'`)
     const tables = await followedTables(upstream, settings)
-    const identities = checkIdentities(settings, tables, seen.upstream.superuser)
+    const identities = checkIdentities(settings, tables, seen.upstream.capture === 'usable')
     if (settings.copy !== undefined) return identities
     const unsettled = tables.filter((table) => !seen.settled.has(displayTable(table.sentAs)))
     return [...identities, ...checkUncopied(await uncopiedTables(upstream, downstream, unsettled))]

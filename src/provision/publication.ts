@@ -3,8 +3,9 @@ import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
+import { type ListableTable, mayList } from './listing.ts'
 import { ask, column } from './query.ts'
-import { type FollowedTable, lacksIdentity } from './tables.ts'
+import { type FollowedTable, lacksIdentity, type TableName } from './tables.ts'
 
 const everything = 'insert, update, delete, truncate'
 const insertsOnly = 'insert, truncate'
@@ -18,12 +19,14 @@ export interface PublicationDefinition {
   readonly all: boolean
   readonly tables: readonly Pair[]
   readonly schemas: readonly string[]
+  /** A list of what a superuser would publish by schema, or as all tables; what comes later is added to it one by one. */
+  readonly grows: boolean
   readonly publish: string
   /** Whether stored generated columns are sent. */
   readonly generated: boolean
 }
 
-export interface Publication extends PublicationDefinition {
+export interface Publication extends Omit<PublicationDefinition, 'grows'> {
   readonly viaRoot: boolean
   readonly comment: string | null
 }
@@ -46,13 +49,16 @@ export function publicationComment(name: string): string {
  * Tables without a replica identity may only be in one that publishes no updates and deletes: there an UPDATE
  * would fail upstream. So with `insert-only` the second one carries the tables, and the main one lists those that have.
  * From PostgreSQL 18 on UPDATE and DELETE fail, too, where the identity holds a generated column that is not published.
+ * FOR ALL TABLES and TABLES IN SCHEMA are for superusers: another role's publications list what it may, of `listable`.
  */
 export function planPublications(
   settings: FollowSettings,
   tables: readonly FollowedTable[],
   serverVersion: number,
+  listable?: readonly ListableTable[],
 ): readonly PublicationDefinition[] {
   if (settings.publications.length > 0) return []
+  if (listable) return listsOf(settings, listable.filter(mayList), serverVersion)
   const schemaNames = settings.tables
     .filter((pattern) => pattern.table === '*')
     .map((pattern) => pattern.schema)
@@ -69,6 +75,7 @@ export function planPublications(
     all: settings.tables.length === 0,
     tables: unique([...named, ...listed]),
     schemas: schemas.toSorted(),
+    grows: false,
     generated: serverVersion >= 180000,
   }
   const [main, second] = publicationNames(settings)
@@ -80,7 +87,28 @@ export function planPublications(
   ]
 }
 
-function pair(table: FollowedTable): Pair {
+function listsOf(
+  settings: FollowSettings,
+  tables: readonly ListableTable[],
+  serverVersion: number,
+): readonly PublicationDefinition[] {
+  const scope = {
+    all: false,
+    tables: tables.map(pair),
+    schemas: [],
+    grows: true,
+    generated: serverVersion >= 180000,
+  }
+  const [main, second] = publicationNames(settings)
+  if (second === undefined) return [{ name: main!, ...scope, publish: everything }]
+  const identified = tables.filter((table) => table.identified).map(pair)
+  return [
+    { name: main!, ...scope, tables: identified, publish: everything },
+    { name: second, ...scope, publish: insertsOnly },
+  ]
+}
+
+function pair(table: TableName): Pair {
   return [table.schema, table.name]
 }
 
@@ -91,7 +119,8 @@ function unique(pairs: readonly Pair[]): Pair[] {
 
 /**
  * Pure: whether the publication does what is asked. It may list more than that: the capture objects add
- * partitions and new tables.
+ * partitions and new tables. A list that grows may lack some: these are added while following, with a look at
+ * the rows that they have by then (unpublished.ts).
  */
 export function servesAsked(is: Publication, asked: PublicationDefinition): boolean {
   const listed = new Set(is.tables.map((entry) => JSON.stringify(entry)))
@@ -100,7 +129,7 @@ export function servesAsked(is: Publication, asked: PublicationDefinition): bool
     is.publish === asked.publish &&
     is.generated === asked.generated &&
     !is.viaRoot &&
-    asked.tables.every((entry) => listed.has(JSON.stringify(entry))) &&
+    (asked.grows || asked.tables.every((entry) => listed.has(JSON.stringify(entry)))) &&
     JSON.stringify(is.schemas.toSorted()) === JSON.stringify(asked.schemas)
   )
 }

@@ -32,7 +32,9 @@ export async function hasRegistry(upstream: pg.Client): Promise<boolean> {
   const row = await askOne(
     upstream,
     'upstream',
-    "SELECT has_table_privilege(to_regclass('follower.follow')::oid, 'SELECT') AS there",
+    `SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+       WHERE n.nspname = 'follower' AND c.relname = 'follow'
+         AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')) AS there`,
   )
   return row?.there === 't'
 }
@@ -103,7 +105,10 @@ export async function giveFullIdentity(
   await ask(upstream, 'upstream', 'CALL follower.keep_identity($1::oid[])', [
     await tableOids(upstream, tables),
   ])
-  const left = (await followedTables(upstream, settings)).find(lacksIdentity)
+  const asked = new Set(tables.map(displayTable))
+  const left = (await followedTables(upstream, settings)).find(
+    (table) => lacksIdentity(table) && asked.has(displayTable(table)),
+  )
   if (left)
     throw new FollowerError(`${displayTable(left)} can't be given REPLICA IDENTITY FULL now`, {
       code: 'FLW-132',

@@ -1,6 +1,6 @@
 import type { FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
-import { quoteIdentifier } from '../postgres/identifier.ts'
+import { quoteIdentifier, shellWord } from '../postgres/identifier.ts'
 import type { DownstreamFacts, UpstreamFacts } from './facts.ts'
 import { type Finding, finding } from './findings.ts'
 
@@ -56,38 +56,34 @@ export function checkUpstream(
       message: `role ${facts.role} may not replicate upstream`,
       fix: [`ALTER ROLE ${role} REPLICATION;   -- upstream, by a superuser`],
     })
-  if (settings.ddl && !facts.superuser)
-    found.push({
-      code: 'FLW-107',
-      message: `role ${facts.role} may not create event triggers upstream`,
-      detail: 'DDL is captured by event triggers, and PostgreSQL lets only a superuser create them.',
-      fix: [
-        `ALTER ROLE ${role} SUPERUSER;   -- upstream`,
-        'or follow rows only:  follower start --ddl off …',
-      ],
-    })
+  if (settings.ddl && facts.capture !== 'usable') found.push(noCapture(settings, facts))
   if (!facts.mayCreate && !facts.superuser)
     found.push({
       code: 'FLW-108',
       message: `role ${facts.role} may not create a schema or publication upstream`,
       fix: [`GRANT CREATE ON DATABASE ${quoteIdentifier(facts.database)} TO ${role};   -- upstream`],
     })
-  const wide =
-    settings.tables.length === 0 || settings.tables.some((pattern) => pattern.table === '*') ? 'all' : 'some'
-  if (settings.publications.length === 0 && !facts.superuser && wide === 'all')
-    found.push({
-      code: 'FLW-109',
-      message: `role ${facts.role} may not create a publication of all tables upstream`,
-      detail: 'FOR ALL TABLES and TABLES IN SCHEMA are for superusers.',
-      fix:
-        settings.plugin === 'wal2json'
-          ? [`ALTER ROLE ${role} SUPERUSER;   -- upstream`]
-          : [
-              'have a superuser make one, and name it:  CREATE PUBLICATION follower FOR ALL TABLES;   follower start --publication follower …',
-              'or name tables that the role owns:  --tables …',
-            ],
-    })
   return found.map(finding)
+}
+
+/** Only a superuser can make event triggers; what he has to run is printed. */
+function noCapture(settings: FollowSettings, facts: UpstreamFacts): Finding {
+  const { host, port } = settings.upstream
+  const detail = {
+    usable: '',
+    absent: 'DDL is captured by event triggers, and PostgreSQL lets only a superuser create them.',
+    'other version': 'The capture in schema follower is of another version of follower.',
+    'not handed over': 'There is a capture in schema follower; this role may not use it.',
+  }[facts.capture]
+  return {
+    code: 'FLW-107',
+    message: `role ${facts.role} has no capture of schema changes upstream, and may not install it`,
+    detail,
+    fix: [
+      `follower print capture --role ${shellWord(facts.role)} | psql -X -v ON_ERROR_STOP=1 ${shellWord(`host=${host} port=${port} dbname=${facts.database}`)}   # as a superuser, once`,
+      'or follow rows only:  follower start --ddl off …',
+    ],
+  }
 }
 
 /** Pure: what the downstream lacks. */

@@ -2,12 +2,14 @@ import type pg from 'pg'
 import { formatLsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { FollowName, ReachableEnds } from './cleanup.ts'
+import { listableTables, unpublished } from './listing.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
 import { type Progress, readProgress } from './progress.ts'
-import { askOne, column } from './query.ts'
-import { readRegistration } from './registry.ts'
+import { publicationComment } from './publication.ts'
+import { ask, askOne, column } from './query.ts'
+import { type Registration, readRegistration } from './registry.ts'
 import { readSlot, type Slot } from './slot.ts'
-import { followedTables } from './tables.ts'
+import { displayTable, followedTables, parseQuotedPattern } from './tables.ts'
 
 /**
  * `following`: a follower holds the slot or the lock. `stopped`: everything is there, nobody follows.
@@ -40,6 +42,8 @@ export interface FollowStatus {
     readonly lsn: string | null
     readonly publications: readonly string[]
     readonly tables: number
+    /** Tables of the follow that no publication has; null where the follow is not registered, so that nobody knows. */
+    readonly unpublished: readonly string[] | null
   } | null
   readonly slot: {
     readonly name: string
@@ -66,11 +70,11 @@ export interface FollowStatus {
 
 /** Reads both ends and changes nothing. An end that is undefined leaves its part of the answer null. */
 export async function readState(follow: FollowName, ends: ReachableEnds): Promise<FollowStatus> {
-  const above = ends.upstream && (await upstreamState(follow, ends.upstream))
   const below = ends.downstream && (await downstreamState(follow, ends.downstream))
   const progress = below?.progress
   const slotName = progress?.slot ?? follow.name
   const slot = ends.upstream && (await readSlot(ends.upstream, slotName))
+  const above = ends.upstream && (await upstreamState(follow, ends.upstream, slot))
   const lag =
     above?.lsn && progress?.lsn !== undefined ? Number(lsnFromServer(above.lsn) - progress.lsn) : null
   return {
@@ -93,7 +97,7 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
           epoch: progress.epoch.toString(),
         }
       : null,
-    // The end of WAL was read before the progress, which may have moved on.
+    // They were not read at one time.
     lagBytes: lag === null ? null : Math.max(0, lag),
   }
 }
@@ -114,7 +118,25 @@ export function decidePhase(seen: {
   return slot.holder || seen.held ? 'following' : 'stopped'
 }
 
-async function upstreamState(follow: FollowName, upstream: pg.Client) {
+/** Only a publication that follower made should have them all. */
+async function unpublishedTables(
+  follow: FollowName,
+  upstream: pg.Client,
+  registered: Registration | undefined,
+  slot: Slot | undefined,
+): Promise<readonly string[] | null> {
+  // wal2json sends what is in no publication, too.
+  if (slot?.plugin === 'wal2json') return []
+  if (!registered) return null
+  const own = await ask(upstream, 'upstream', sql('query/own_publications'), [
+    publicationComment(follow.name),
+  ])
+  if (own.length === 0) return []
+  const tables = registered.tables.map(parseQuotedPattern)
+  return unpublished(await listableTables(upstream, { tables }, registered.publications)).map(displayTable)
+}
+
+async function upstreamState(follow: FollowName, upstream: pg.Client, slot: Slot | undefined) {
   const row = (await askOne(upstream, 'upstream', sql('query/upstream'))) ?? {}
   const registered = await readRegistration(upstream, follow.name)
   const publications = registered?.publications ?? [follow.name]
@@ -126,6 +148,7 @@ async function upstreamState(follow: FollowName, upstream: pg.Client) {
     lsn: row.flush_lsn ?? null,
     publications,
     tables: (await followedTables(upstream, { tables: [], publications })).length,
+    unpublished: await unpublishedTables(follow, upstream, registered, slot),
   }
 }
 

@@ -26,12 +26,12 @@ export function checkPatterns(unknown: readonly TableName[]): FollowerError[] {
 export function checkIdentities(
   settings: FollowSettings,
   tables: readonly FollowedTable[],
-  superuser: boolean,
+  captured: boolean,
 ): FollowerError[] {
   const lacking = tables.filter(lacksIdentity)
   if (lacking.length === 0) return []
-  // The capture objects give and take back FULL, and only a superuser has them made.
-  if (settings.noIdentity === 'full' && superuser) return []
+  // The capture objects give and take back FULL.
+  if (settings.noIdentity === 'full' && captured) return []
   // A publication that the user made isn't ours to change.
   if (settings.noIdentity === 'insert-only' && settings.publications.length === 0) return []
   const [first] = lacking

@@ -49,6 +49,12 @@ export function quotePattern(pattern: TablePattern): string {
   return `${quoteIdentifier(pattern.schema)}.${pattern.table === '*' ? '*' : quoteIdentifier(pattern.table)}`
 }
 
+/** The patterns of the registry's notation. */
+export function parseQuotedPattern(text: string): TablePattern {
+  const [, schema = '', table] = /^"((?:[^"]|"")*)"\.(?:\*|"((?:[^"]|"")*)")$/s.exec(text) ?? []
+  return { schema: schema.replaceAll('""', '"'), table: table?.replaceAll('""', '"') ?? '*' }
+}
+
 /** Patterns as the two arrays that the queries take. */
 export function patternArrays(patterns: readonly TablePattern[]): [string[], string[]] {
   return [patterns.map((pattern) => pattern.schema), patterns.map((pattern) => pattern.table)]

@@ -7,12 +7,14 @@ import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Connections, EndConnections, PastSessions } from './connections.ts'
+import type { ToldTables } from './unpublished.ts'
 
 /** What one session is given before it streams. */
 export interface PrepareContext {
   readonly settings: FollowSettings
   readonly connections: EndConnections
   readonly past: PastSessions
+  readonly toldTables: ToldTables
   readonly log: Logger
   readonly metrics: Metrics
   readonly health: Health

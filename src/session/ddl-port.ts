@@ -89,7 +89,7 @@ export class DdlReplayer implements DdlPort {
       daemonRole,
       lsn: formatLsn(transaction.endLsn),
       log,
-      newTablesUnpublished: listsTables(settings, upstreamMajor),
+      newTablesUnpublished: prepared.listsTables && settings.plugin === 'pgoutput',
       columnOrder: (message) => columnOrder(message, transaction.relations),
       pins,
     }
@@ -113,11 +113,6 @@ export class DdlReplayer implements DdlPort {
     const downstream = this.options.settings.name
     this.options.metrics.ddlMessagesRejected.inc({ downstream, reason }, messages)
   }
-}
-
-/** A publication that names tables holds a new one only from its CREATE on: rows of a CREATE TABLE AS come before. */
-function listsTables(settings: FollowSettings, upstreamMajor: number): boolean {
-  return settings.tables.some(({ table }) => table !== '*' || upstreamMajor < 15)
 }
 
 function madeViews(message: DdlMessage): string[] {

@@ -19,6 +19,7 @@ import { pluginOf } from './plugin.ts'
 import { Pump } from './pump.ts'
 import { Report } from './report.ts'
 import { bufferLimit, makeSource, type Source, startStream } from './source.ts'
+import { UnpublishedWatch } from './unpublished.ts'
 import { Watch } from './watch.ts'
 
 /** After the wish to stop, this long for the batch in hand; then it is rolled back. */
@@ -38,7 +39,7 @@ export async function runSession(
   const ends = { upstream: connections.upstream, downstream: connections.lock }
   const position = await takePosition(settings, ends, prepared)
   await pinApply(connections.apply, settings)
-  const { source, pump, applier, acknowledger, observer, close } = await wire(
+  const { source, pump, applier, acknowledger, observer, unpublished, close } = await wire(
     context,
     prepared,
     position,
@@ -71,6 +72,7 @@ export async function runSession(
       1,
     )
     await observer.look()
+    unpublished.begin()
     // The answer tells how far the upstream is, before anything happens there.
     acknowledger.send(true)
     stop.addEventListener('abort', onStop, { once: true })
@@ -98,6 +100,7 @@ interface Wired {
   readonly applier: Applier
   readonly acknowledger: Acknowledger
   readonly observer: Observer
+  readonly unpublished: UnpublishedWatch
   close(): void
 }
 
@@ -204,10 +207,14 @@ async function wire(
     keys: new CaptureKeys(upstream),
     pins: () => pinApply(apply, settings),
   })
+  const unpublished = new UnpublishedWatch({
+    ...{ upstream, settings, prepared, metrics, log },
+    told: context.toldTables,
+  })
   const applier = new Applier(session, settings.onConflict, ddl, events)
   const close = (): void => {
-    for (const each of [acknowledger, durability, observer, report, watch, source.assembler, queue])
-      each.close()
+    const all = [acknowledger, durability, observer, report, watch, unpublished, source.assembler, queue]
+    for (const each of all) each.close()
   }
-  return { source, pump, applier, acknowledger, observer, close }
+  return { source, pump, applier, acknowledger, observer, unpublished, close }
 }

@@ -124,6 +124,10 @@ export function createMetrics() {
     retryAttempt: gauge('retry_attempt', 'Number of the present attempt to connect; 0 when connected.', [
       'side',
     ]),
+    tablesUnpublished: gauge(
+      'tables_unpublished',
+      'Tables of the follow that this role may not publish: their rows do not follow; the healthy value is 0.',
+    ),
     failpointHits: gauge('failpoint_hits', 'How often an armed failpoint was reached (tests only).', [
       'name',
     ]),
@@ -138,6 +142,7 @@ export function createMetrics() {
     metrics.slotSafeWalBytes,
     metrics.slotActive,
     metrics.lastMessageTimestamp,
+    metrics.tablesUnpublished,
   ])
     unknown.remove()
   const build = readBuild()

@@ -117,4 +117,15 @@ export const mutants = [
     edits: [['src/decode/message.ts', 'columns.types[at] === bytea', 'columns.types[at] === -bytea']],
     test: ['test/wal2json-follow.slow.test.ts', 'carries the same bytes'],
   },
+  {
+    name: 'hands the function of the event triggers to the role that follows',
+    edits: [
+      [
+        'sql/upstream/70_hand_over.sql',
+        "capture_ddl() OWNER TO %I', wall",
+        "capture_ddl() OWNER TO %I', role",
+      ],
+    ],
+    test: ['test/rights-attacks.test.ts', 'refused'],
+  },
 ]
