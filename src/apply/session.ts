@@ -2,12 +2,20 @@ import type pg from 'pg'
 import { ChangeCursor, RowChange, type Transaction } from '../model/changes.ts'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
+import type { OnOrdinaryTriggers, ReplicationRole } from '../model/replication-role.ts'
 import type { Planner } from '../model/statement.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { quoteLiteral } from '../postgres/identifier.ts'
 import { Pipeline } from '../postgres/pipeline.ts'
+import { Cascades } from './cascades.ts'
 import { progressError } from './errors.ts'
 import { Statements } from './statements.ts'
+
+/**
+ * A foreign key that held only at the end of an upstream statement or transaction holds at the end of the downstream's.
+ * https://www.postgresql.org/docs/current/sql-set-constraints.html
+ */
+const deferConstraints = 'SET CONSTRAINTS ALL DEFERRED'
 
 /**
  * One connection that applies, and the progress row that it writes: the row is part of every transaction
@@ -23,6 +31,10 @@ export class ApplySession {
   /** Unchanged TOAST values met so far. */
   unchanged = 0
   readonly client: pg.Client
+  /** What begins a downstream transaction. */
+  readonly begin: readonly string[]
+  /** Where foreign keys act downstream: what they have done already. */
+  readonly cascades: Cascades | undefined
   /** Definitions by index, as the stream's stored messages refer to them. */
   readonly relations: readonly Relation[]
   private readonly name: string
@@ -35,6 +47,8 @@ export class ApplySession {
     name: string
     epoch: bigint
     position: Lsn
+    replicationRole: ReplicationRole
+    ordinaryTriggers: OnOrdinaryTriggers
   }) {
     this.client = options.client
     this.relations = options.relations
@@ -42,7 +56,14 @@ export class ApplySession {
     this.epoch = options.epoch
     this.position = options.position
     this.pipeline = new Pipeline(options.client)
-    this.statements = new Statements(options.client, options.planner)
+    const isOrigin = options.replicationRole === 'origin'
+    this.statements = new Statements(
+      options.client,
+      options.planner,
+      isOrigin && options.ordinaryTriggers === 'halt',
+    )
+    this.begin = isOrigin ? ['BEGIN', deferConstraints] : ['BEGIN']
+    this.cascades = isOrigin ? new Cascades(options.client) : undefined
   }
 
   /** Writes progress and commits what is open, in one exchange. Throws the server's error where either fails. */
@@ -57,6 +78,18 @@ export class ApplySession {
     if (result.lastTag !== 'C') throw new Error('the downstream rolled back instead of committing')
     await failpointOn('apply.committed', this.client)
     this.position = last.endLsn
+  }
+
+  /**
+   * Runs what refuses a table with pending trigger events (DDL, TRUNCATE): those of constraints that the upstream did not
+   * defer would be none there.
+   */
+  async withoutPending<T>(work: () => Promise<T>): Promise<T> {
+    if (!this.cascades) return work()
+    await this.client.query('SET CONSTRAINTS ALL IMMEDIATE')
+    const result = await work()
+    await this.client.query(deferConstraints)
+    return result
   }
 
   /** Moves the row alone: the upstream went on without changing anything followed. */

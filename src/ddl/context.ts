@@ -13,7 +13,7 @@ export interface DdlContext {
   readonly downstreamMajor: number
   /** What to do where a rewrite downstream would give rows other values than upstream's. */
   readonly onRewrite: 'halt' | 'replay'
-  /** The role of `client`: stands in for a superuser of the upstream that does not exist downstream. */
+  /** The role of `client`: stands in for a superuser of the upstream that does not exist downstream, or that it may not act for. */
   readonly daemonRole: string
   /** Commit LSN of the upstream transaction, for errors and the log. */
   readonly lsn?: string

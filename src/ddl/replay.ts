@@ -64,7 +64,7 @@ async function replay(
   const author = await findAuthor(message, context)
   if (message.kind === 'drop') return replayDrop(message, author, context)
 
-  const truths = truthOf(message, context, 'role' in author ? author.role : message.role)
+  const truths = truthOf(message, context, author)
   if ('problem' in author) return settle(message, truths, { error: author.problem }, context)
   if (
     context.newTablesUnpublished &&

@@ -1,5 +1,6 @@
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
+import { ordinaryTriggers } from '../postgres/ordinary-triggers.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Ends } from './ends.ts'
 import {
@@ -14,7 +15,14 @@ import { oneError } from './findings.ts'
 import { checkPluginFacts, pluginFacts } from './plugin.ts'
 import { type Progress, readProgress } from './progress.ts'
 import { checkPublications, type Publication, publicationNames, readPublications } from './publication.ts'
-import { checkDistinct, checkDownstream, checkUpstream } from './server-checks.ts'
+import { ask } from './query.ts'
+import {
+  checkDistinct,
+  checkDownstream,
+  checkOrdinaryTriggers,
+  checkUpstream,
+  grantReplicationRole,
+} from './server-checks.ts'
 import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
 import { checkIdentities, checkPatterns, checkUncopied, checkUnlikeRoots } from './table-checks.ts'
 import { displayTable, type FollowedTable, followedTables, uncopiedTables, unlikeRoots } from './tables.ts'
@@ -66,6 +74,16 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     ...checkIdentities(settings, tables, upstream.superuser),
     ...checkUnlikeRoots(await unlikeRoots(ends.upstream, settings)),
   ]
+  if (downstream.replicationRole === 'origin' && settings.ordinaryTriggers === 'halt')
+    found.push(
+      ...checkOrdinaryTriggers(
+        await ordinaryTriggers(
+          (text, values) => ask(ends.downstream, 'downstream', text, values),
+          tables.map((table) => table.sentAs),
+        ),
+        downstream,
+      ),
+    )
   let settled: ReadonlySet<string> = new Set()
   if (settings.copy === undefined && progress?.lsn === undefined) {
     const uncopied = await uncopiedTables(ends.upstream, ends.downstream, tables)
@@ -74,6 +92,7 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
   }
   throwFirst(found)
 
+  warnOfOrigin(downstream, log)
   warn(upstream, tables, slot === undefined, log)
   return {
     upstream,
@@ -100,6 +119,15 @@ function attempt<T>(decide: () => T): T | FollowerError {
 function throwFirst(found: readonly FollowerError[]): void {
   const error = oneError(found)
   if (error) throw error
+}
+
+/** Told at every start: a GRANT changes it, and only a start takes note of it. */
+function warnOfOrigin(downstream: DownstreamFacts, log: Logger): void {
+  if (downstream.replicationRole === 'replica') return
+  log.warn(
+    { code: 'FLW-111', role: downstream.role, fix: grantReplicationRole(downstream) },
+    'the downstream role may not set session_replication_role: foreign keys and ordinary triggers downstream act on what the follow brings; it stops at tables with such triggers unless --ordinary-triggers fire',
+  )
 }
 
 /** What doesn't stop a follow, told once: at the start that makes the slot. */

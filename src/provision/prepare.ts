@@ -1,6 +1,7 @@
 import { failpoint } from '../failpoints.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn } from '../model/lsn.ts'
+import type { ReplicationRole } from '../model/replication-role.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { createSlot, slotPosition } from './create-slot.ts'
 import type { Ends } from './ends.ts'
@@ -33,6 +34,8 @@ export interface Prepared {
   readonly upstreamVersion: number
   readonly downstreamVersion: number
   readonly publications: readonly string[]
+  /** What the apply session has. */
+  readonly replicationRole: ReplicationRole
   /** The upstream server's; 0: never. */
   readonly walSenderTimeoutMs: number
 }
@@ -58,6 +61,7 @@ export async function prepare(settings: FollowSettings, ends: Ends, log: Logger)
     upstreamVersion: upstream.version,
     downstreamVersion: downstream.version,
     publications: publicationNames(settings),
+    replicationRole: downstream.replicationRole,
     walSenderTimeoutMs: upstream.walSenderTimeoutMs,
   }
 }

@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import type { FollowSettings } from '../model/follow.ts'
 import { type Lsn, lsnFromServer } from '../model/lsn.ts'
+import type { ReplicationRole } from '../model/replication-role.ts'
 import { pins } from '../postgres/pins.ts'
 import { type Prepared, prepare } from '../provision/prepare.ts'
 import type { Health } from '../telemetry/health.ts'
@@ -41,10 +42,17 @@ export async function resolveUntil({ settings, connections }: PrepareContext): P
 }
 
 /** Sets everything that the apply session depends on: at its start, and after whatever may have changed it. */
-export async function pinApply(client: pg.Client, settings: FollowSettings): Promise<void> {
+export async function pinApply(
+  client: pg.Client,
+  settings: FollowSettings,
+  replicationRole: ReplicationRole,
+): Promise<void> {
   await client.query(pins('downstream'))
   await client.query(
-    "SELECT set_config('session_replication_role', 'replica', false), set_config('synchronous_commit', $1, false)",
-    [settings.synchronousCommit ? 'on' : 'off'],
+    // Where the role has it from ALTER ROLE … SET, it need not be able to set it.
+    `SELECT set_config('synchronous_commit', $1, false),
+       CASE WHEN current_setting('session_replication_role') <> 'replica' AND $2 = 'replica'
+         THEN set_config('session_replication_role', $2, false) END`,
+    [settings.synchronousCommit ? 'on' : 'off', replicationRole],
   )
 }
