@@ -9,7 +9,6 @@ SELECT current_setting('server_version_num') AS version,
        r.rolname AS role,
        r.rolsuper AS superuser,
        has_database_privilege(current_database(), 'CREATE') AS may_create,
-       to_regclass('follower.progress') IS NOT NULL AS has_progress,
        (SELECT o.rolname FROM pg_namespace AS n JOIN pg_roles AS o ON o.oid = n.nspowner
          WHERE n.nspname = 'follower' AND NOT pg_has_role(n.nspowner, 'USAGE')) AS foreign_owner
   FROM pg_roles AS r

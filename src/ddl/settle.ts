@@ -113,7 +113,12 @@ function rightFixes(message: DdlMessage, error: unknown, { daemonRole }: DdlCont
       ...manualFix.slice(1),
     ]
   if (sqlstate(error) !== '42501' || !message.attributes.superuser) return manualFix
+  // English only: a help where it can be had.
+  const other = /must be (?:member of|able to SET) ?(?:ROLE|role) "(.+)"/.exec((error as Error).message)?.[1]
   return [
+    ...(other === undefined
+      ? []
+      : [`GRANT ${quoteIdentifier(other)} TO ${quoteIdentifier(daemonRole)};  -- downstream`]),
     `give role ${quoteIdentifier(daemonRole)}, as which it ran, the right that is missing downstream`,
     'or let a role that has it run on the downstream what the statement did upstream',
     ...manualFix.slice(1),

@@ -20,6 +20,7 @@ import {
   checkDistinct,
   checkDownstream,
   checkOrdinaryTriggers,
+  checkSchemaOwner,
   checkUpstream,
   grantReplicationRole,
 } from './server-checks.ts'
@@ -47,6 +48,7 @@ export interface Preflight {
 export async function preflight(settings: FollowSettings, ends: Ends, log: Logger): Promise<Preflight> {
   const upstream = await upstreamFacts(ends.upstream)
   const downstream = await downstreamFacts(ends.downstream)
+  throwFirst(checkSchemaOwner(downstream))
   const progress = await readProgress(ends.downstream, settings.name)
   const slot = await readSlot(ends.upstream, settings.slot)
   const servers = [

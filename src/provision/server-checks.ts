@@ -113,8 +113,15 @@ export function checkDownstream(facts: DownstreamFacts): FollowerError[] {
       message: `role ${facts.role} may not create a schema downstream`,
       fix: [`GRANT CREATE ON DATABASE ${quoteIdentifier(facts.database)} TO ${role};   -- downstream`],
     })
-  if (facts.foreignOwner !== undefined)
-    found.push({
+  return found.map(finding)
+}
+
+/** Pure: schema follower is another role's, so that nothing in it can be asked. */
+export function checkSchemaOwner(facts: DownstreamFacts): FollowerError[] {
+  if (facts.foreignOwner === undefined) return []
+  const role = quoteIdentifier(facts.role)
+  return [
+    finding({
       code: 'FLW-137',
       message: `schema follower downstream belongs to role ${facts.foreignOwner}, not to ${facts.role}`,
       detail: 'A follower that connects as another role has made it.',
@@ -124,8 +131,8 @@ export function checkDownstream(facts: DownstreamFacts): FollowerError[] {
         `ALTER TABLE follower.progress OWNER TO ${role};   -- downstream, by a superuser`,
         `DO $$DECLARE f oid; BEGIN FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'follower'::regnamespace LOOP EXECUTE format('ALTER ROUTINE %s OWNER TO %I', f::regprocedure, ${quoteLiteral(facts.role)}); END LOOP; END$$;   -- downstream, by a superuser`,
       ],
-    })
-  return found.map(finding)
+    }),
+  ]
 }
 
 /** Pure: what would give the role replica mode. */
