@@ -10,6 +10,7 @@ export class Cascades {
   private readonly client: pg.Client
   /** Relations that rows were deleted or updated of in this transaction, as `sql` names them. */
   private readonly touched = new Set<string>()
+  private readonly explained = new Set<Relation>()
 
   constructor(client: pg.Client) {
     this.client = client
@@ -18,6 +19,7 @@ export class Cascades {
   /** A transaction begins. */
   forget(): void {
     this.touched.clear()
+    this.explained.clear()
   }
 
   changed(relation: Relation): void {
@@ -26,6 +28,7 @@ export class Cascades {
 
   /** Whether a row of the relation may be missing since a table that it refers to, directly or not, was changed before. */
   async explains(relation: Relation): Promise<boolean> {
+    if (this.explained.has(relation)) return true
     if (this.touched.size === 0) return false
     const tables = [...this.touched].map((text) => JSON.parse(text) as [schema: string, name: string])
     const { rows } = await this.client.query<{ found: string }>(sql('query/cascades_into'), [
@@ -34,6 +37,8 @@ export class Cascades {
       tables.map(([schema]) => schema),
       tables.map(([, name]) => name),
     ])
-    return rows[0]?.found === 't'
+    const found = rows[0]?.found === 't'
+    if (found) this.explained.add(relation)
+    return found
   }
 }

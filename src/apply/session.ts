@@ -7,6 +7,7 @@ import type { Planner } from '../model/statement.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { quoteLiteral } from '../postgres/identifier.ts'
 import { Pipeline } from '../postgres/pipeline.ts'
+import { sql } from '../postgres/sql.ts'
 import { Cascades } from './cascades.ts'
 import { progressError } from './errors.ts'
 import { Statements } from './statements.ts'
@@ -16,6 +17,17 @@ import { Statements } from './statements.ts'
  * https://www.postgresql.org/docs/current/sql-set-constraints.html
  */
 const deferConstraints = 'SET CONSTRAINTS ALL DEFERRED'
+
+async function deferrableConstraints(
+  client: pg.Client,
+  relations: readonly Relation[],
+): Promise<string | undefined> {
+  const { rows } = await client.query<{ names: string | null }>(sql('query/deferrable_constraints'), [
+    relations.map((relation) => relation.schema),
+    relations.map((relation) => relation.name),
+  ])
+  return rows[0]?.names ?? undefined
+}
 
 /**
  * One connection that applies, and the progress row that it writes: the row is part of every transaction
@@ -82,11 +94,12 @@ export class ApplySession {
 
   /**
    * Runs what refuses a table with pending trigger events (DDL, TRUNCATE): those of constraints that the upstream did not
-   * defer would be none there.
+   * defer would be none there. `relations`: only those of their constraints are checked before, else all.
    */
-  async withoutPending<T>(work: () => Promise<T>): Promise<T> {
+  async withoutPending<T>(work: () => Promise<T>, relations?: readonly Relation[]): Promise<T> {
     if (!this.cascades) return work()
-    await this.client.query('SET CONSTRAINTS ALL IMMEDIATE')
+    const names = relations ? await deferrableConstraints(this.client, relations) : 'ALL'
+    if (names !== undefined) await this.client.query(`SET CONSTRAINTS ${names} IMMEDIATE`)
     const result = await work()
     await this.client.query(deferConstraints)
     return result

@@ -1,5 +1,6 @@
 import { messageInsert, messageTruncate, type Transaction } from '../model/changes.ts'
 import type { ConflictResolution, ConflictType } from '../model/follow.ts'
+import type { Relation } from '../model/relation.ts'
 import type { ChangeShape } from '../model/statement.ts'
 import type { ServerError } from '../postgres/response.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
@@ -31,7 +32,9 @@ export async function applyStep(
     const relation = side?.kind === 'truncate' ? side.relations[0] : undefined
     if (side?.kind === 'truncate') await statements.load(side.relations)
     const place: Place = { transaction, ...(relation && { relation }), role: session.client.user ?? '' }
-    await session.withoutPending(() => exchange(session, place, () => sendChange(session, transaction)))
+    await truncateStep(session, side?.kind === 'truncate' ? side.relations : [], () =>
+      exchange(session, place, () => sendChange(session, transaction)),
+    )
     return
   }
   const relation = session.relations[cursor.index]!
@@ -51,6 +54,27 @@ export async function applyStep(
     }
   } catch (error) {
     throw applyError(error, place)
+  }
+}
+
+/** Deferred checks that are pending on the table forbid its TRUNCATE (55006); upstream they need not have been deferred. */
+async function truncateStep(
+  session: ApplySession,
+  relations: readonly Relation[],
+  truncate: () => Promise<number>,
+): Promise<void> {
+  if (!session.cascades) {
+    await truncate()
+    return
+  }
+  await session.client.query('SAVEPOINT follower_truncate')
+  try {
+    await truncate()
+    await session.client.query('RELEASE SAVEPOINT follower_truncate')
+  } catch (error) {
+    if (sqlstate(error) !== '55006') throw error
+    await session.client.query('ROLLBACK TO SAVEPOINT follower_truncate; RELEASE SAVEPOINT follower_truncate')
+    await session.withoutPending(truncate, relations)
   }
 }
 

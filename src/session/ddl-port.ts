@@ -86,6 +86,7 @@ export class DdlReplayer implements DdlPort {
       upstreamMajor,
       downstreamMajor: Math.trunc(prepared.downstreamVersion / 10_000),
       onRewrite: settings.onRewrite,
+      haltOnTriggers: prepared.replicationRole === 'origin' && settings.ordinaryTriggers === 'halt',
       daemonRole,
       lsn: formatLsn(transaction.endLsn),
       log,

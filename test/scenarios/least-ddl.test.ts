@@ -116,6 +116,30 @@ describe.each(pairsOfLongSuites.filter(available))(
       expect(await value(f.superuser, `SELECT has_table_privilege('public', 'hers', 'SELECT')`)).toBe('t')
     })
 
+    it('values that a schema change gives to rows fire no ordinary trigger', async () => {
+      const f = await follow({
+        pair,
+        least: 'origin',
+        before: ['CREATE TABLE t(a int PRIMARY KEY)'],
+        downstreamOnly: [
+          `CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'fired'; END $$`,
+        ],
+      })
+      await f.run('INSERT INTO t VALUES (1)')
+      await script(
+        f.superuser,
+        'CREATE TRIGGER plain BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION fire()',
+      )
+      await script(f.upstream, 'ALTER TABLE t ADD made timestamptz DEFAULT now()')
+      const stopped = await failure(f.follower, 8)
+      expect(stopped).toMatchObject({ code: 'FLW-314', context: { tag: 'ALTER TABLE' } })
+      await script(f.superuser, 'ALTER TABLE t DISABLE TRIGGER plain')
+      f.start()
+      await f.settle()
+      const [up, down] = await f.both('SELECT * FROM t')
+      expect(down).toBe(up)
+    })
+
     it('schema follower of another role is told at the start, with what hands it over', async () => {
       const f = await follow({ pair, least: 'replica' })
       await f.stop()
