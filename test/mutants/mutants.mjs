@@ -117,4 +117,25 @@ export const mutants = [
     edits: [['src/decode/message.ts', 'columns.types[at] === bytea', 'columns.types[at] === -bytea']],
     test: ['test/wal2json-follow.slow.test.ts', 'carries the same bytes'],
   },
+  {
+    name: 'takes what a foreign key has deleted for a conflict',
+    edits: [
+      [
+        'src/apply/stepwise.ts',
+        'await session.cascades?.explains(known.relation)',
+        'known.relation === undefined',
+      ],
+    ],
+    test: ['test/scenarios/origin.test.ts', 'have done already'],
+  },
+  {
+    name: 'checks constraints at once where the upstream had them at its end',
+    edits: [['src/apply/session.ts', "'SET CONSTRAINTS ALL DEFERRED'", "'SET CONSTRAINTS ALL IMMEDIATE'"]],
+    test: ['test/scenarios/origin.test.ts', 'foreign keys hold'],
+  },
+  {
+    name: 'lets ordinary triggers fire',
+    edits: [['src/apply/session.ts', "isOrigin && options.ordinaryTriggers === 'halt'", 'false']],
+    test: ['test/scenarios/origin.test.ts', 'stops at a table with ordinary triggers'],
+  },
 ]

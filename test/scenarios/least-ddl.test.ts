@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { cleanUp } from '../support/cleanup.ts'
 import { failure } from '../support/failure.ts'
 import { type Following, follow } from '../support/follow.ts'
+import { followerCommand } from '../support/follower.ts'
 import { pairsOfLongSuites } from '../support/pairs.ts'
 import { available } from '../support/servers.ts'
 import { query, script, value } from '../support/sql.ts'
@@ -157,6 +158,10 @@ describe.each(pairsOfLongSuites.filter(available))(
       f.start()
       await f.run('CREATE TABLE after(a int PRIMARY KEY); INSERT INTO after VALUES (1)')
       expect(await query(f.superuser, 'SELECT a FROM after')).toEqual([{ a: '1' }])
+      await f.stop()
+      const cleaned = await followerCommand(['cleanup', ...f.args.slice(1), '--yes'])
+      expect(cleaned.code, cleaned.stderr).toBe(0)
+      expect(await value(f.superuser, `SELECT to_regnamespace('follower')`)).toBeNull()
     })
   },
 )
