@@ -118,8 +118,8 @@ export class Applier {
         await flush()
         // What the DDL changes of tables and types is read again afterwards.
         await session.statements.reset()
-        const { index } = cursor
-        if (ddl) await session.withoutPending(() => ddl.run(index))
+        await ddl?.run(cursor.index)
+        await session.deferAgain()
       } else if (stepwise) await applyStep(session, transaction, this.onConflict, this.events)
       else {
         if (!this.isLoaded(transaction)) {

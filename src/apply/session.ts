@@ -92,17 +92,15 @@ export class ApplySession {
     this.position = last.endLsn
   }
 
-  /**
-   * Runs what refuses a table with pending trigger events (DDL, TRUNCATE): those of constraints that the upstream did not
-   * defer would be none there. `relations`: only those of their constraints are checked before, else all.
-   */
-  async withoutPending<T>(work: () => Promise<T>, relations?: readonly Relation[]): Promise<T> {
-    if (!this.cascades) return work()
-    const names = relations ? await deferrableConstraints(this.client, relations) : 'ALL'
+  /** Checks now what is pending on the relations: TRUNCATE refuses a table with pending trigger events. */
+  async checkPending(relations: readonly Relation[]): Promise<void> {
+    const names = await deferrableConstraints(this.client, relations)
     if (names !== undefined) await this.client.query(`SET CONSTRAINTS ${names} IMMEDIATE`)
-    const result = await work()
-    await this.client.query(deferConstraints)
-    return result
+  }
+
+  /** After what may have ended it. */
+  async deferAgain(): Promise<void> {
+    if (this.cascades) await this.client.query(deferConstraints)
   }
 
   /** Moves the row alone: the upstream went on without changing anything followed. */

@@ -74,7 +74,9 @@ async function truncateStep(
   } catch (error) {
     if (sqlstate(error) !== '55006') throw error
     await session.client.query('ROLLBACK TO SAVEPOINT follower_truncate; RELEASE SAVEPOINT follower_truncate')
-    await session.withoutPending(truncate, relations)
+    await session.checkPending(relations)
+    await truncate()
+    await session.deferAgain()
   }
 }
 

@@ -127,7 +127,8 @@ export async function replayFilling(
   const partitioned = (await kindOf(relation, context)) === 'p'
   if (repairs.length > 0 && !partitioned && context.onRewrite === 'halt')
     if (await hasRows(relation, true, context)) throw cannotRepeat(message, statement, news[0]!, context)
-  if (repairs.length > 0 && context.haltOnTriggers) await refuseTriggers(message, statement, table, context)
+  if (repairs.length > 0 && context.origin?.haltOnTriggers)
+    await refuseTriggers(message, statement, table, context)
   await run()
   if (repairs.length > 0)
     await executeAs(

@@ -86,7 +86,10 @@ export class DdlReplayer implements DdlPort {
       upstreamMajor,
       downstreamMajor: Math.trunc(prepared.downstreamVersion / 10_000),
       onRewrite: settings.onRewrite,
-      haltOnTriggers: prepared.replicationRole === 'origin' && settings.ordinaryTriggers === 'halt',
+      origin:
+        prepared.replicationRole === 'origin'
+          ? { haltOnTriggers: settings.ordinaryTriggers === 'halt' }
+          : undefined,
       daemonRole,
       lsn: formatLsn(transaction.endLsn),
       log,
