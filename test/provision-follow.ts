@@ -30,6 +30,7 @@ export function followSettings(
     noIdentity: 'refuse',
     onConflict: { insert_exists: 'halt', update_missing: 'halt', delete_missing: 'halt' },
     onRewrite: 'halt',
+    ordinaryTriggers: 'halt',
     synchronousCommit: true,
     wait: true,
     acceptNewUpstream: false,

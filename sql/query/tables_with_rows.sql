@@ -7,7 +7,8 @@ SELECT w.schema,
        CASE
          WHEN c.oid IS NULL THEN false
          WHEN c.relkind = 'r' AND pg_relation_size(c.oid) = 0 THEN false
-         WHEN NOT has_table_privilege(c.oid, 'SELECT') OR row_security_active(c.oid) THEN true
+         WHEN NOT has_table_privilege(c.oid, 'SELECT') OR row_security_active(c.oid) THEN
+           c.relkind = 'r' OR EXISTS (SELECT FROM pg_partition_tree(c.oid) AS t WHERE t.isleaf AND pg_relation_size(t.relid) > 0)
          ELSE query_to_xml(
                 format('SELECT EXISTS (SELECT FROM %s %I.%I) AS filled',
                        CASE c.relkind WHEN 'r' THEN 'ONLY' ELSE '' END, w.schema, w.name),

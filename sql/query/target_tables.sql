@@ -49,7 +49,9 @@ WITH RECURSIVE target AS MATERIALIZED (
         AND f.amprocrighttype = t.opcintype AND f.amprocnum = 4) AS exact
   FROM type t
 ), replica_trigger AS MATERIALIZED (
-  SELECT g.tgrelid FROM pg_catalog.pg_trigger g WHERE NOT g.tgisinternal AND g.tgenabled IN ('R', 'A')
+  SELECT g.tgrelid FROM pg_catalog.pg_trigger g
+  WHERE NOT g.tgisinternal
+    AND g.tgenabled IN ('A', CASE pg_catalog.current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END)
 )
 SELECT
   c.place,

@@ -7,6 +7,7 @@ import { ServerError } from '../postgres/response.ts'
 import { BatchFailed, exchangeLimit, expectOneRowEach, isIgnored, sendBatch, sendChange } from './batch.ts'
 import { applyError, fenced, mayPass } from './errors.ts'
 import type { ApplyEvents } from './events.ts'
+import type { Place } from './place.ts'
 import type { ApplySession } from './session.ts'
 import { applyStep, type OnConflict } from './stepwise.ts'
 
@@ -73,7 +74,7 @@ export class Applier {
       // What the server said counts: it may be a reason that passes.
       const cause = error instanceof BatchFailed ? (error.error ?? error) : error
       const reason = this.reasonToRedo(cause)
-      if (reason === undefined) throw applyError(cause, { transaction: last })
+      if (reason === undefined) throw applyError(cause, this.placeOf(last))
       await this.session.rollback()
       this.events.redone(batch, reason)
       for (const transaction of batch) await this.stepwise(transaction)
@@ -93,7 +94,7 @@ export class Applier {
     try {
       await this.one(transaction, true)
     } catch (error) {
-      throw applyError(error instanceof BatchFailed ? error.error : error, { transaction })
+      throw applyError(error instanceof BatchFailed ? error.error : error, this.placeOf(transaction))
     }
   }
 
@@ -101,7 +102,8 @@ export class Applier {
   private async one(transaction: Transaction, stepwise: boolean): Promise<void> {
     const { session } = this
     await failpointOn('apply.begin', session.client)
-    await session.client.query('BEGIN')
+    await session.client.query(session.begin.join('; '))
+    session.cascades?.forget()
     const ddl = transaction.ddl ? await this.ddl.open(transaction) : undefined
     session.statements.makesView = ddl?.makesView
     const cursor = session.cursor
@@ -117,6 +119,7 @@ export class Applier {
         // What the DDL changes of tables and types is read again afterwards.
         await session.statements.reset()
         await ddl?.run(cursor.index)
+        await session.deferAgain()
       } else if (stepwise) await applyStep(session, transaction, this.onConflict, this.events)
       else {
         if (!this.isLoaded(transaction)) {
@@ -133,6 +136,10 @@ export class Applier {
     await flush()
     await failpointOn('apply.mid-batch', session.client)
     await session.commit(transaction)
+  }
+
+  private placeOf(transaction: Transaction): Place {
+    return { transaction, role: this.session.client.user ?? '' }
   }
 
   private relationsAtCursor(transaction: Transaction) {

@@ -28,8 +28,8 @@ export async function sendBatch(session: ApplySession, batch: readonly Transacti
   session.statements.makesView = undefined
   await session.statements.load(batch.flatMap((transaction) => [...transaction.relations]))
   session.pipeline.open()
-  session.pipeline.statement('BEGIN')
-  let sent = 1
+  for (const statement of session.begin) session.pipeline.statement(statement)
+  let sent = session.begin.length
   for (const transaction of batch) {
     session.cursor.seek(transaction)
     while (!session.pipeline.refused && session.cursor.advance()) {

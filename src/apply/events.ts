@@ -9,6 +9,8 @@ export interface ApplyEvents {
   applied(batch: readonly Transaction[], milliseconds: number, unchanged: number): void
   moved(lsn: Lsn): void
   conflict(type: ConflictType, resolution: ConflictResolution, place: Place): void
+  /** A row was not found that a foreign key's action downstream had deleted, or changed, in this transaction already. */
+  cascaded(type: ConflictType, place: Place): void
   /** The quick way failed; the batch is done again step by step. */
   redone(batch: readonly Transaction[], reason: string): void
 }

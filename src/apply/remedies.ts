@@ -19,6 +19,13 @@ export function remedies(code: string, report: Partial<ServerError>, place: Plac
     return [
       `ALTER TABLE ${table} ALTER COLUMN ${quoteIdentifier(report.column)} DROP NOT NULL;   -- downstream`,
     ]
+  if (code === '23503' && report.constraint) {
+    const role = place.role === undefined ? '…' : quoteIdentifier(place.role)
+    return [
+      `ALTER TABLE ${table} ALTER CONSTRAINT ${quoteIdentifier(report.constraint)} DEFERRABLE;   -- downstream: checked at COMMIT then`,
+      `or GRANT SET ON PARAMETER session_replication_role TO ${role};   -- downstream, by a superuser, from PostgreSQL 15 on: not checked at all`,
+    ]
+  }
   if (code.startsWith('23') && report.constraint)
     return [
       `ALTER TABLE ${table} DROP CONSTRAINT ${quoteIdentifier(report.constraint)};   -- downstream; or make it as upstream`,

@@ -2,12 +2,32 @@ import type pg from 'pg'
 import { ChangeCursor, RowChange, type Transaction } from '../model/changes.ts'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
+import type { OnOrdinaryTriggers, ReplicationRole } from '../model/replication-role.ts'
 import type { Planner } from '../model/statement.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { quoteLiteral } from '../postgres/identifier.ts'
 import { Pipeline } from '../postgres/pipeline.ts'
+import { sql } from '../postgres/sql.ts'
+import { Cascades } from './cascades.ts'
 import { progressError } from './errors.ts'
 import { Statements } from './statements.ts'
+
+/**
+ * A foreign key that held only at the end of an upstream statement or transaction holds at the end of the downstream's.
+ * https://www.postgresql.org/docs/current/sql-set-constraints.html
+ */
+const deferConstraints = 'SET CONSTRAINTS ALL DEFERRED'
+
+async function deferrableConstraints(
+  client: pg.Client,
+  relations: readonly Relation[],
+): Promise<string | undefined> {
+  const { rows } = await client.query<{ names: string | null }>(sql('query/deferrable_constraints'), [
+    relations.map((relation) => relation.schema),
+    relations.map((relation) => relation.name),
+  ])
+  return rows[0]?.names ?? undefined
+}
 
 /**
  * One connection that applies, and the progress row that it writes: the row is part of every transaction
@@ -23,6 +43,10 @@ export class ApplySession {
   /** Unchanged TOAST values met so far. */
   unchanged = 0
   readonly client: pg.Client
+  /** What begins a downstream transaction. */
+  readonly begin: readonly string[]
+  /** Where foreign keys act downstream: what they have done already. */
+  readonly cascades: Cascades | undefined
   /** Definitions by index, as the stream's stored messages refer to them. */
   readonly relations: readonly Relation[]
   private readonly name: string
@@ -35,6 +59,8 @@ export class ApplySession {
     name: string
     epoch: bigint
     position: Lsn
+    replicationRole: ReplicationRole
+    ordinaryTriggers: OnOrdinaryTriggers
   }) {
     this.client = options.client
     this.relations = options.relations
@@ -42,7 +68,14 @@ export class ApplySession {
     this.epoch = options.epoch
     this.position = options.position
     this.pipeline = new Pipeline(options.client)
-    this.statements = new Statements(options.client, options.planner)
+    const isOrigin = options.replicationRole === 'origin'
+    this.statements = new Statements(
+      options.client,
+      options.planner,
+      isOrigin && options.ordinaryTriggers === 'halt',
+    )
+    this.begin = isOrigin ? ['BEGIN', deferConstraints] : ['BEGIN']
+    this.cascades = isOrigin ? new Cascades(options.client) : undefined
   }
 
   /** Writes progress and commits what is open, in one exchange. Throws the server's error where either fails. */
@@ -57,6 +90,17 @@ export class ApplySession {
     if (result.lastTag !== 'C') throw new Error('the downstream rolled back instead of committing')
     await failpointOn('apply.committed', this.client)
     this.position = last.endLsn
+  }
+
+  /** Checks now what is pending on the relations: TRUNCATE refuses a table with pending trigger events. */
+  async checkPending(relations: readonly Relation[]): Promise<void> {
+    const names = await deferrableConstraints(this.client, relations)
+    if (names !== undefined) await this.client.query(`SET CONSTRAINTS ${names} IMMEDIATE`)
+  }
+
+  /** After what may have ended it. */
+  async deferAgain(): Promise<void> {
+    if (this.cascades) await this.client.query(deferConstraints)
   }
 
   /** Moves the row alone: the upstream went on without changing anything followed. */

@@ -3,6 +3,7 @@ import type { RowChange } from '../model/changes.ts'
 import type { Relation } from '../model/relation.ts'
 import type { ChangeShape, Planner, RowStatement } from '../model/statement.ts'
 import type { TargetTable } from '../model/target.ts'
+import { refuseTriggers } from './ordinary-triggers.ts'
 import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
 import { loadTargets, missingTable } from './targets.ts'
 
@@ -34,10 +35,13 @@ export class Statements {
   private readonly known = new Map<Relation, RelationStatements>()
   private readonly client: pg.Client
   private readonly planner: Planner
+  private readonly haltOnTriggers: boolean
   private made = 0
   private sinceReset = 0
 
-  constructor(client: pg.Client, planner: Planner) {
+  /** `haltOnTriggers`: stop at tables with triggers that act otherwise than under a replication role. */
+  constructor(client: pg.Client, planner: Planner, haltOnTriggers: boolean) {
+    this.haltOnTriggers = haltOnTriggers
     this.client = client
     this.planner = planner
   }
@@ -54,6 +58,7 @@ export class Statements {
         continue
       }
       if (!target) throw missingTable(relation)
+      if (this.haltOnTriggers) await refuseTriggers(this.client, relation)
       const always = relation.columns.flatMap((column, at) =>
         target.columns.get(column.name)?.identityAlways ? [at] : [],
       )

@@ -1,5 +1,7 @@
 import { messageInsert, messageTruncate, type Transaction } from '../model/changes.ts'
 import type { ConflictResolution, ConflictType } from '../model/follow.ts'
+import type { Relation } from '../model/relation.ts'
+import type { ChangeShape } from '../model/statement.ts'
 import type { ServerError } from '../postgres/response.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
 import { sendChange } from './batch.ts'
@@ -29,8 +31,9 @@ export async function applyStep(
     const side = transaction.sides[cursor.index]
     const relation = side?.kind === 'truncate' ? side.relations[0] : undefined
     if (side?.kind === 'truncate') await statements.load(side.relations)
-    await exchange(session, relation ? { transaction, relation } : { transaction }, () =>
-      sendChange(session, transaction),
+    const place: Place = { transaction, ...(relation && { relation }), role: session.client.user ?? '' }
+    await truncateStep(session, side?.kind === 'truncate' ? side.relations : [], () =>
+      exchange(session, place, () => sendChange(session, transaction)),
     )
     return
   }
@@ -45,9 +48,35 @@ export async function applyStep(
     if (statements.ignores(relation)) return
     const known = statements.of(relation)
     if (change.type === messageInsert) await insertStep(session, known, place, onConflict, events)
-    else await findStep(session, known, place, onConflict, events)
+    else {
+      await findStep(session, known, place, onConflict, events)
+      session.cascades?.changed(relation)
+    }
   } catch (error) {
     throw applyError(error, place)
+  }
+}
+
+/** Deferred checks that are pending on the table forbid its TRUNCATE (55006); upstream they need not have been deferred. */
+async function truncateStep(
+  session: ApplySession,
+  relations: readonly Relation[],
+  truncate: () => Promise<number>,
+): Promise<void> {
+  if (!session.cascades) {
+    await truncate()
+    return
+  }
+  await session.client.query('SAVEPOINT follower_truncate')
+  try {
+    await truncate()
+    await session.client.query('RELEASE SAVEPOINT follower_truncate')
+  } catch (error) {
+    if (sqlstate(error) !== '55006') throw error
+    await session.client.query('ROLLBACK TO SAVEPOINT follower_truncate; RELEASE SAVEPOINT follower_truncate')
+    await session.checkPending(relations)
+    await truncate()
+    await session.deferAgain()
   }
 }
 
@@ -116,6 +145,12 @@ async function findStep(
   if (known.target.replicaTriggers && (await run(session, place, statements.existence(known, shape))) > 0)
     return
   const type = shape.operation === 'update' ? 'update_missing' : 'delete_missing'
+  if (await session.cascades?.explains(known.relation)) {
+    if (type === 'delete_missing' || (await hasNewKey(session, known, place, shape))) {
+      events.cascaded(type, place)
+      return
+    }
+  }
   const resolution = onConflict[type]
   if (resolution === 'halt') throw conflictError(type, place)
   if (resolution === 'overwrite' && type === 'update_missing') {
@@ -128,6 +163,19 @@ async function findStep(
     )
   }
   events.conflict(type, resolution, place)
+}
+
+/** Updates the row that a foreign key downstream has given the new key already; false where there is none. */
+async function hasNewKey(
+  session: ApplySession,
+  known: RelationStatements,
+  place: Place,
+  shape: ChangeShape,
+): Promise<boolean> {
+  // A value that was not sent cannot tell rows apart.
+  if (shape.old === 'none' || (shape.old === 'full' && shape.unchanged.length > 0)) return false
+  const found = { ...shape, old: 'none' as const, replaces: known.identityAlways.others }
+  return (await run(session, place, session.statements.forShape(known, found))) > 0
 }
 
 /** Whether a column downstream may be one whose value was not sent. */

@@ -26,6 +26,10 @@ const options: readonly (readonly [flags: string, description: string])[] = [
     '--on-rewrite <mode>',
     'a schema change that computes new values for rows: halt or replay (default: halt)',
   ],
+  [
+    '--ordinary-triggers <mode>',
+    'where the role may not set session_replication_role, at a table with triggers: halt or fire (default: halt)',
+  ],
   ['--synchronous-commit <switch>', 'on or off, downstream; exactly once with both (default: on)'],
   [
     '--plugin <name>',

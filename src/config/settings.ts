@@ -3,6 +3,7 @@ import { ExitCode, FollowerError } from '../errors.ts'
 import type { Conninfo } from '../model/conninfo.ts'
 import { type FollowSettings, outputPlugins } from '../model/follow.ts'
 import { parseLsn } from '../model/lsn.ts'
+import { onOrdinaryTriggers } from '../model/replication-role.ts'
 import { parseConninfo } from '../postgres/conninfo.ts'
 import { type LogFormat, type LogLevel, logLevels } from '../telemetry/log.ts'
 import type { WebAddress } from '../telemetry/web.ts'
@@ -68,6 +69,7 @@ const startSchema = z.strictObject({
     .transform((parts) => parts.join(','))
     .pipe(via(parseConflicts)),
   onRewrite: choice('mode', ['halt', 'replay']).prefault('halt'),
+  ordinaryTriggers: choice('mode', onOrdinaryTriggers).prefault('halt'),
   synchronousCommit: onOff.prefault('on'),
   wait: z.boolean().default(true),
   acceptNewUpstream: z.boolean().default(false),
@@ -102,6 +104,7 @@ export function readStartSettings(
     noIdentity: parsed.identity,
     onConflict: parsed.onConflict,
     onRewrite: parsed.onRewrite,
+    ordinaryTriggers: parsed.ordinaryTriggers,
     synchronousCommit: parsed.synchronousCommit,
     wait: parsed.wait,
     acceptNewUpstream: parsed.acceptNewUpstream,

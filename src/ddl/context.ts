@@ -13,7 +13,9 @@ export interface DdlContext {
   readonly downstreamMajor: number
   /** What to do where a rewrite downstream would give rows other values than upstream's. */
   readonly onRewrite: 'halt' | 'replay'
-  /** The role of `client`: stands in for a superuser of the upstream that does not exist downstream. */
+  /** Where the session's session_replication_role is origin: constraints are deferred, foreign keys and ordinary triggers act. */
+  readonly origin?: { readonly haltOnTriggers: boolean } | undefined
+  /** The role of `client`: stands in for a superuser of the upstream that does not exist downstream, or that it may not act for. */
   readonly daemonRole: string
   /** Commit LSN of the upstream transaction, for errors and the log. */
   readonly lsn?: string

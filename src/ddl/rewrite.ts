@@ -1,5 +1,6 @@
-import type { DdlMessage } from '../model/ddl-message.ts'
+import type { DdlMessage, DdlObject } from '../model/ddl-message.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts'
+import { describeTriggers, ordinaryTriggers, triggerRemedies } from '../postgres/ordinary-triggers.ts'
 import { sql } from '../postgres/sql.ts'
 import type { DdlContext } from './context.ts'
 import { ddlError } from './errors.ts'
@@ -126,6 +127,8 @@ export async function replayFilling(
   const partitioned = (await kindOf(relation, context)) === 'p'
   if (repairs.length > 0 && !partitioned && context.onRewrite === 'halt')
     if (await hasRows(relation, true, context)) throw cannotRepeat(message, statement, news[0]!, context)
+  if (repairs.length > 0 && context.origin?.haltOnTriggers)
+    await refuseTriggers(message, statement, table, context)
   await run()
   if (repairs.length > 0)
     await executeAs(
@@ -134,6 +137,23 @@ export async function replayFilling(
       {},
       `UPDATE ${partitioned ? '' : 'ONLY '}${relation} SET ${repairs.join(', ')}`,
     )
+}
+
+/** The UPDATE of a repair would fire them. */
+async function refuseTriggers(
+  message: DdlMessage,
+  statement: Statement,
+  { names: [schema = '', name = ''] }: DdlObject,
+  context: DdlContext,
+): Promise<void> {
+  const query = async (text: string, values: string[][]) => (await context.client.query(text, values)).rows
+  const found = await ordinaryTriggers(query, [{ schema, name }])
+  if (found.length === 0) return
+  throw ddlError(314, 'triggers downstream would act on the values that it sets', message, context, {
+    statement: statement.text,
+    detail: describeTriggers(found),
+    fix: triggerRemedies(found),
+  })
 }
 
 async function kindOf(table: string, context: DdlContext): Promise<string | undefined> {

@@ -1,6 +1,8 @@
 import { FollowerError } from '../errors.ts'
 import type { DdlMessage } from '../model/ddl-message.ts'
+import { quoteIdentifier } from '../postgres/identifier.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
+import { mayNotAct } from './author.ts'
 import type { DdlContext, DdlOutcome } from './context.ts'
 import { ddlError, excerpt } from './errors.ts'
 import { rewriteRefused } from './rewrite.ts'
@@ -27,7 +29,7 @@ export async function settle(
   context: DdlContext,
 ): Promise<DdlOutcome> {
   if (failure.error instanceof FollowerError && failure.error.code === rewriteRefused) throw failure.error
-  const code = failure.error instanceof FollowerError ? '42501' : sqlstate(failure.error)
+  const code = codeOf(failure)
   const harmless = code !== undefined && (code === '42501' || harmlessStates.has(code))
   const statement = failure.text === undefined ? {} : { statement: failure.text }
   if (truths.length > 0) {
@@ -42,6 +44,12 @@ export async function settle(
     return { result: 'skipped', reason: reasonOf(failure), ...statement }
   if (message.attributes.superuser || !harmless) throw failed(message, failure, context)
   return { result: 'rejected', reason: reasonOf(failure), ...statement }
+}
+
+/** An author who may do nothing here has done nothing here; one whom the daemon's role may not act for could. */
+function codeOf({ error }: Failure): string | undefined {
+  if (!(error instanceof FollowerError)) return sqlstate(error)
+  return error.code === mayNotAct ? undefined : '42501'
 }
 
 /** duplicate_* and undefined_*: https://www.postgresql.org/docs/current/errcodes-appendix.html */
@@ -66,10 +74,12 @@ export function failed(message: DdlMessage, failure: Failure, context: DdlContex
   const { error, text } = failure
   if (error instanceof FollowerError) return error
   const lines = [
-    ...(error instanceof Error ? [error.message] : []),
+    ...(error instanceof Error ? [error.message, hintOf(error)] : []),
     ...(text === undefined ? [] : [excerpt(text, 300)]),
     ...(failure.differences ?? []).slice(0, 20),
-  ].join('\n')
+  ]
+    .filter((line) => line !== undefined)
+    .join('\n')
   if (text === undefined)
     return ddlError(321, 'its statement could not be found', message, context, {
       detail: lines,
@@ -86,11 +96,33 @@ export function failed(message: DdlMessage, failure: Failure, context: DdlContex
     statement: text,
     sqlstate: sqlstate(error),
     cause: error,
-    fix:
-      sqlstate(error) === 'FLW24'
-        ? [`GRANT "${message.role}" TO "${context.daemonRole}";  -- downstream`, ...manualFix.slice(1)]
-        : manualFix,
+    fix: rightFixes(message, error, context),
   })
+}
+
+/** What asks for a superuser (extensions, languages, …) says so in a hint. */
+function hintOf(error: Error): string | undefined {
+  const { hint } = error as { readonly hint?: unknown }
+  return typeof hint === 'string' ? hint : undefined
+}
+
+function rightFixes(message: DdlMessage, error: unknown, { daemonRole }: DdlContext): readonly string[] {
+  if (sqlstate(error) === 'FLW24')
+    return [
+      `GRANT ${quoteIdentifier(message.role)} TO ${quoteIdentifier(daemonRole)};  -- downstream`,
+      ...manualFix.slice(1),
+    ]
+  if (sqlstate(error) !== '42501' || !message.attributes.superuser) return manualFix
+  // English only: a help where it can be had.
+  const other = /must be (?:member of|able to SET) ?(?:ROLE|role) "(.+)"/.exec((error as Error).message)?.[1]
+  return [
+    ...(other === undefined
+      ? []
+      : [`GRANT ${quoteIdentifier(other)} TO ${quoteIdentifier(daemonRole)};  -- downstream`]),
+    `give role ${quoteIdentifier(daemonRole)}, as which it ran, the right that is missing downstream`,
+    'or let a role that has it run on the downstream what the statement did upstream',
+    ...manualFix.slice(1),
+  ]
 }
 
 export function broken(message: DdlMessage, context: DdlContext): FollowerError {

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { DdlMessage, DdlObject, ObjectState } from '../model/ddl-message.ts'
-import { standIn } from './author.ts'
+import { type Author, standIn } from './author.ts'
 import { type DdlContext, isFollowed } from './context.ts'
 import { compareState } from './state.ts'
 
@@ -8,17 +8,19 @@ import { compareState } from './state.ts'
 export interface Truth {
   readonly object: DdlObject
   readonly state: ObjectState
+  /** As Author has it. */
+  readonly standsInFor: readonly string[]
 }
 
 /**
- * What of a message can be checked: followed objects of known classes. `role` is the downstream role of the author,
- * which may stand in for the upstream's.
+ * What of a message can be checked: followed objects of known classes.
  */
-export function truthOf(message: DdlMessage, context: DdlContext, role: string): readonly Truth[] {
+export function truthOf(message: DdlMessage, context: DdlContext, author: Author): readonly Truth[] {
+  const standsInFor = 'role' in author ? author.standsInFor : []
   return message.objects.flatMap((object) =>
     object.state === null || Object.hasOwn(object.state, '?') || !isFollowed(object, context.publications)
       ? []
-      : [{ object, state: standIn(object.state, message.role, role) }],
+      : [{ object, state: object.state, standsInFor }],
   )
 }
 
@@ -30,8 +32,9 @@ export async function differences(
 ): Promise<string[]> {
   const sameMajor = context.upstreamMajor === context.downstreamMajor
   const lines: string[] = []
-  for (const { object, state } of truths) {
+  for (const { object, state: there, standsInFor } of truths) {
     const here = await readState(context.client, object)
+    const state = standIn(there, standsInFor, context.daemonRole, here?.owner)
     const found = [...compareState(state, here, sameMajor)]
     if (strict && here !== null && found.length === 0)
       found.push(...compareState(here, state, sameMajor).map(() => 'the downstream has more'))

@@ -1,5 +1,6 @@
 import type { Conninfo } from './conninfo.ts'
 import type { Lsn } from './lsn.ts'
+import type { OnOrdinaryTriggers } from './replication-role.ts'
 
 /** PostgreSQL 18's names of conflicts: https://www.postgresql.org/docs/18/logical-replication-conflicts.html */
 export type ConflictType = 'insert_exists' | 'update_missing' | 'delete_missing'
@@ -45,6 +46,7 @@ export interface FollowSettings {
   readonly noIdentity: 'refuse' | 'full' | 'insert-only'
   readonly onConflict: Readonly<Record<ConflictType, ConflictResolution>>
   readonly onRewrite: 'halt' | 'replay'
+  readonly ordinaryTriggers: OnOrdinaryTriggers
   readonly synchronousCommit: boolean
   /** False: exit 11 where another follower holds the follow. */
   readonly wait: boolean

@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import type { FollowSettings } from '../model/follow.ts'
+import type { ReplicationRole } from '../model/replication-role.ts'
 import { sql } from '../postgres/sql.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
 import type { Ends } from './ends.ts'
@@ -41,7 +42,10 @@ export interface DownstreamFacts {
   readonly readOnly: boolean
   readonly role: string
   readonly mayCreate: boolean
-  readonly maySetReplicationRole: boolean
+  /** Owner of schema follower where the role may not act for him. */
+  readonly foreignOwner: string | undefined
+  /** What the apply session can have. */
+  readonly replicationRole: ReplicationRole
 }
 
 export async function upstreamFacts(upstream: pg.Client): Promise<UpstreamFacts> {
@@ -79,7 +83,8 @@ export async function downstreamFacts(downstream: pg.Client): Promise<Downstream
     readOnly: row.read_only === 'on',
     role: column(row, 'role'),
     mayCreate: row.may_create === 't',
-    maySetReplicationRole: await maySetReplicationRole(downstream),
+    foreignOwner: row.foreign_owner ?? undefined,
+    replicationRole: row.replication_role === 'replica' ? 'replica' : await possibleRole(downstream),
   }
 }
 
@@ -95,15 +100,15 @@ function required(row: Row | undefined): Row {
   return row
 }
 
-/** Tries it: a superuser may, a role with GRANT SET ON PARAMETER may (15+), and managed services differ. */
-async function maySetReplicationRole(downstream: pg.Client): Promise<boolean> {
+/** Tries to set it: a superuser may, a role with GRANT SET ON PARAMETER may (15+), and managed services differ. */
+async function possibleRole(downstream: pg.Client): Promise<ReplicationRole> {
   try {
     await inTransaction(downstream, 'downstream', () =>
       ask(downstream, 'downstream', 'SET LOCAL session_replication_role = replica'),
     )
-    return true
+    return 'replica'
   } catch (error) {
-    if (sqlstate(error) === '42501') return false
+    if (sqlstate(error) === '42501') return 'origin'
     throw error
   }
 }

@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
+import { ordinaryTriggers } from '../postgres/ordinary-triggers.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Ends } from './ends.ts'
 import {
@@ -23,8 +24,16 @@ import {
   publicationNames,
   readPublications,
 } from './publication.ts'
+import { ask } from './query.ts'
 import { readRegistration, registration, sameScope } from './registry.ts'
-import { checkDistinct, checkDownstream, checkUpstream } from './server-checks.ts'
+import {
+  checkDistinct,
+  checkDownstream,
+  checkOrdinaryTriggers,
+  checkSchemaOwner,
+  checkUpstream,
+  grantReplicationRole,
+} from './server-checks.ts'
 import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
 import { checkIdentities, checkPatterns, checkUncopied, checkUnlikeRoots } from './table-checks.ts'
 import { displayTable, type FollowedTable, followedTables, uncopiedTables, unlikeRoots } from './tables.ts'
@@ -52,6 +61,7 @@ export interface Preflight {
 export async function preflight(settings: FollowSettings, ends: Ends, log: Logger): Promise<Preflight> {
   const upstream = await upstreamFacts(ends.upstream)
   const downstream = await downstreamFacts(ends.downstream)
+  throwFirst(checkSchemaOwner(downstream))
   const progress = await readProgress(ends.downstream, settings.name)
   const slot = await readSlot(ends.upstream, settings.slot)
   const servers = [
@@ -92,6 +102,16 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     ...checkIdentities(settings, tables, upstream.capture === 'usable'),
     ...checkUnlikeRoots(await unlikeRoots(ends.upstream, settings)),
   ]
+  if (downstream.replicationRole === 'origin' && settings.ordinaryTriggers === 'halt')
+    found.push(
+      ...checkOrdinaryTriggers(
+        await ordinaryTriggers(
+          (text, values) => ask(ends.downstream, 'downstream', text, values),
+          tables.map((table) => table.sentAs),
+        ),
+        downstream,
+      ),
+    )
   let settled: ReadonlySet<string> = new Set()
   if (settings.copy === undefined && atFirst) {
     const uncopied = await uncopiedTables(ends.upstream, ends.downstream, tables)
@@ -100,6 +120,7 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
   }
   throwFirst(found)
 
+  warnOfOrigin(downstream, log)
   warn(upstream, tables, slot === undefined, log)
   return {
     upstream,
@@ -147,6 +168,15 @@ function attempt<T>(decide: () => T): T | FollowerError {
 function throwFirst(found: readonly FollowerError[]): void {
   const error = oneError(found)
   if (error) throw error
+}
+
+/** Told at every start: a GRANT changes it, and only a start takes note of it. */
+function warnOfOrigin(downstream: DownstreamFacts, log: Logger): void {
+  if (downstream.replicationRole === 'replica') return
+  log.warn(
+    { code: 'FLW-111', role: downstream.role, fix: grantReplicationRole(downstream) },
+    'the downstream role may not set session_replication_role: foreign keys and ordinary triggers downstream act on what the follow brings; it stops at tables with such triggers unless --ordinary-triggers fire',
+  )
 }
 
 /** What doesn't stop a follow, told once: at the start that makes the slot. */

@@ -1,6 +1,7 @@
 import { failpoint } from '../failpoints.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn } from '../model/lsn.ts'
+import type { ReplicationRole } from '../model/replication-role.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { createSlot, slotPosition } from './create-slot.ts'
@@ -40,6 +41,8 @@ export interface Prepared {
   readonly captured: boolean
   /** The role of the connections upstream. */
   readonly upstreamRole: string
+  /** What the apply session has. */
+  readonly replicationRole: ReplicationRole
   /** The upstream server's; 0: never. */
   readonly walSenderTimeoutMs: number
 }
@@ -71,6 +74,7 @@ export async function prepare(settings: FollowSettings, ends: Ends, log: Logger)
     ),
     captured: upstream.capture === 'usable',
     upstreamRole: upstream.role,
+    replicationRole: downstream.replicationRole,
     walSenderTimeoutMs: upstream.walSenderTimeoutMs,
   }
 }

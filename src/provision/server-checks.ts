@@ -1,6 +1,7 @@
 import type { FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
-import { quoteIdentifier, shellWord } from '../postgres/identifier.ts'
+import { quoteIdentifier, quoteLiteral, shellWord } from '../postgres/identifier.ts'
+import { describeTriggers, type OrdinaryTrigger, triggerRemedies } from '../postgres/ordinary-triggers.ts'
 import type { DownstreamFacts, UpstreamFacts } from './facts.ts'
 import { type Finding, finding } from './findings.ts'
 
@@ -102,18 +103,6 @@ export function checkDownstream(facts: DownstreamFacts): FollowerError[] {
       message: `the downstream is ${facts.inRecovery ? 'in recovery' : 'read-only'}`,
       fix: ['connect to the primary'],
     })
-  if (!facts.maySetReplicationRole)
-    found.push({
-      code: 'FLW-111',
-      message: `role ${facts.role} may not set session_replication_role downstream`,
-      detail:
-        'Without it, triggers and foreign keys downstream would act on what they acted on upstream already.',
-      fix: [
-        facts.version >= 150000
-          ? `GRANT SET ON PARAMETER session_replication_role TO ${role};   -- downstream, by a superuser`
-          : `ALTER ROLE ${role} SUPERUSER;   -- downstream; from PostgreSQL 15 on a GRANT is enough`,
-      ],
-    })
   if (!facts.mayCreate)
     found.push({
       code: 'FLW-113',
@@ -121,6 +110,50 @@ export function checkDownstream(facts: DownstreamFacts): FollowerError[] {
       fix: [`GRANT CREATE ON DATABASE ${quoteIdentifier(facts.database)} TO ${role};   -- downstream`],
     })
   return found.map(finding)
+}
+
+/** Pure: schema follower is another role's, so that nothing in it can be asked. */
+export function checkSchemaOwner(facts: DownstreamFacts): FollowerError[] {
+  if (facts.foreignOwner === undefined) return []
+  const role = quoteIdentifier(facts.role)
+  return [
+    finding({
+      code: 'FLW-137',
+      message: `schema follower downstream belongs to role ${facts.foreignOwner}, not to ${facts.role}`,
+      detail: 'A follower that connects as another role has made it.',
+      fix: [
+        `connect as ${facts.foreignOwner}, or hand the schema over:`,
+        `ALTER SCHEMA follower OWNER TO ${role};   -- downstream, by a superuser`,
+        `ALTER TABLE follower.progress OWNER TO ${role};   -- downstream, by a superuser`,
+        `DO $$DECLARE f oid; BEGIN FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'follower'::regnamespace LOOP EXECUTE format('ALTER ROUTINE %s OWNER TO %I', f::regprocedure, ${quoteLiteral(facts.role)}); END LOOP; END$$;   -- downstream, by a superuser`,
+      ],
+    }),
+  ]
+}
+
+/** Pure: what would give the role replica mode. */
+export function grantReplicationRole(facts: DownstreamFacts): string {
+  const role = quoteIdentifier(facts.role)
+  return facts.version >= 150000
+    ? `GRANT SET ON PARAMETER session_replication_role TO ${role};   -- downstream, by a superuser`
+    : `ALTER ROLE ${role} SET session_replication_role = replica;   -- downstream, by a superuser`
+}
+
+/** Pure: tables at which the follow would stop, since their triggers and rules would act otherwise than under a replication role. */
+export function checkOrdinaryTriggers(
+  found: readonly OrdinaryTrigger[],
+  facts: DownstreamFacts,
+): FollowerError[] {
+  if (found.length === 0) return []
+  return [
+    finding({
+      code: 'FLW-138',
+      message: `triggers or rules downstream would act on what the follow brings, since role ${facts.role} may not set session_replication_role`,
+      detail: describeTriggers(found),
+      effect: 'nothing was changed; the follow would stop at the first row of such a table',
+      fix: [grantReplicationRole(facts), ...triggerRemedies(found)],
+    }),
+  ]
 }
 
 /** Pure: both ends are one database. */

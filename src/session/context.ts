@@ -1,7 +1,10 @@
 import type pg from 'pg'
+import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { type Lsn, lsnFromServer } from '../model/lsn.ts'
+import type { ReplicationRole } from '../model/replication-role.ts'
 import { pins } from '../postgres/pins.ts'
+import { sqlstate } from '../postgres/sqlstate.ts'
 import { type Prepared, prepare } from '../provision/prepare.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -43,10 +46,35 @@ export async function resolveUntil({ settings, connections }: PrepareContext): P
 }
 
 /** Sets everything that the apply session depends on: at its start, and after whatever may have changed it. */
-export async function pinApply(client: pg.Client, settings: FollowSettings): Promise<void> {
+export async function pinApply(
+  client: pg.Client,
+  settings: FollowSettings,
+  replicationRole: ReplicationRole,
+): Promise<void> {
   await client.query(pins('downstream'))
-  await client.query(
-    "SELECT set_config('session_replication_role', 'replica', false), set_config('synchronous_commit', $1, false)",
-    [settings.synchronousCommit ? 'on' : 'off'],
+  const set = client.query(
+    // Where the role has it from ALTER ROLE … SET, it need not be able to set it.
+    `SELECT set_config('synchronous_commit', $1, false),
+       CASE WHEN current_setting('session_replication_role') <> 'replica' AND $2 = 'replica'
+         THEN set_config('session_replication_role', $2, false) END`,
+    [settings.synchronousCommit ? 'on' : 'off', replicationRole],
   )
+  await set.catch((error: unknown) => {
+    throw sqlstate(error) === '42501' ? rightTaken(error) : error
+  })
+}
+
+/** It was there when this process began; a start sees what is there now. */
+function rightTaken(error: unknown): FollowerError {
+  return new FollowerError('the downstream role may not set session_replication_role any more', {
+    code: 'FLW-111',
+    exit: ExitCode.preflight,
+    effect: 'nothing was lost: the next start goes on where this one stopped',
+    fix: [
+      'GRANT SET ON PARAMETER session_replication_role TO …;   -- downstream, by a superuser',
+      'or start again: foreign keys and ordinary triggers act then (docs/downstream-role.md)',
+    ],
+    sqlstate: sqlstate(error),
+    cause: error,
+  })
 }

@@ -86,6 +86,10 @@ export class DdlReplayer implements DdlPort {
       upstreamMajor,
       downstreamMajor: Math.trunc(prepared.downstreamVersion / 10_000),
       onRewrite: settings.onRewrite,
+      origin:
+        prepared.replicationRole === 'origin'
+          ? { haltOnTriggers: settings.ordinaryTriggers === 'halt' }
+          : undefined,
       daemonRole,
       lsn: formatLsn(transaction.endLsn),
       log,

@@ -109,6 +109,14 @@ export class Report {
     this.log.warn({ conflict: type, resolution, ...placeContext(place) }, `conflict ${type}: ${resolution}`)
   }
 
+  readonly cascaded: ApplyEvents['cascaded'] = (type, place) => {
+    this.metrics.changesSkipped.inc({ downstream: this.name, reason: 'cascade' })
+    this.log.debug(
+      { conflict: type, ...placeContext(place) },
+      `${type}: a foreign key downstream has done it already`,
+    )
+  }
+
   readonly redone: ApplyEvents['redone'] = (batch, reason) => {
     this.log.debug({ transactions: batch.length, reason }, 'batch rolled back, applied step by step')
   }

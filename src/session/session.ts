@@ -38,7 +38,7 @@ export async function runSession(
   const { settings, connections, log, metrics, health, stop, lost } = context
   const ends = { upstream: connections.upstream, downstream: connections.lock }
   const position = await takePosition(settings, ends, prepared)
-  await pinApply(connections.apply, settings)
+  await pinApply(connections.apply, settings, prepared.replicationRole)
   const { source, pump, applier, acknowledger, observer, unpublished, close } = await wire(
     context,
     prepared,
@@ -186,6 +186,7 @@ async function wire(
       progressed()
     },
     conflict: report.conflict,
+    cascaded: report.cascaded,
     redone: report.redone,
   }
   const session = new ApplySession({
@@ -195,6 +196,8 @@ async function wire(
     name: settings.name,
     epoch: position.epoch,
     position: position.lsn,
+    replicationRole: prepared.replicationRole,
+    ordinaryTriggers: settings.ordinaryTriggers,
   })
   const { rows } = await apply.query<{ role: string; pid: string }>(
     'SELECT current_user AS role, pg_backend_pid() AS pid',
@@ -205,7 +208,7 @@ async function wire(
     client: apply,
     daemonRole: rows[0]?.role ?? '',
     keys: new CaptureKeys(upstream),
-    pins: () => pinApply(apply, settings),
+    pins: () => pinApply(apply, settings, prepared.replicationRole),
   })
   const unpublished = new UnpublishedWatch({
     ...{ upstream, settings, prepared, metrics, log },

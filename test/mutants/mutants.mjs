@@ -128,4 +128,25 @@ export const mutants = [
     ],
     test: ['test/rights-attacks.test.ts', 'refused'],
   },
+  {
+    name: 'takes what a foreign key has deleted for a conflict',
+    edits: [
+      [
+        'src/apply/stepwise.ts',
+        'await session.cascades?.explains(known.relation)',
+        'known.relation === undefined',
+      ],
+    ],
+    test: ['test/scenarios/origin.test.ts', 'have done already'],
+  },
+  {
+    name: 'checks constraints at once where the upstream had them at its end',
+    edits: [['src/apply/session.ts', "'SET CONSTRAINTS ALL DEFERRED'", "'SET CONSTRAINTS ALL IMMEDIATE'"]],
+    test: ['test/scenarios/origin.test.ts', 'foreign keys hold'],
+  },
+  {
+    name: 'lets ordinary triggers fire',
+    edits: [['src/apply/session.ts', "isOrigin && options.ordinaryTriggers === 'halt'", 'false']],
+    test: ['test/scenarios/origin.test.ts', 'stops at a table with ordinary triggers'],
+  },
 ]

@@ -1,15 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { failure } from '../support/failure.ts'
 import { follow } from '../support/follow.ts'
-import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
-import { available } from '../support/servers.ts'
+import { rights } from '../support/rights.ts'
 import { query, script, statements, value } from '../support/sql.ts'
 
-describe.each(pairs.filter(available))('conflicts of %s', (pair) => {
+describe.each(rights)('conflicts of %s', (_, pair, least) => {
   it('scenario 13: stops at a conflict, tells where, and goes on without loss once it is removed, also of prepared and large transactions', {
     timeout: 120_000,
   }, async () => {
-    const f = await follow({ pair, before: ['CREATE TABLE t(a int PRIMARY KEY, b text)'] })
+    const f = await follow({ pair, least, before: ['CREATE TABLE t(a int PRIMARY KEY, b text)'] })
     const ways: readonly (readonly string[])[] = [
       [`INSERT INTO t VALUES (100, 'up'), (101, 'up')`],
       [
@@ -51,6 +50,7 @@ describe.each(pairs.filter(available))('conflicts of %s', (pair) => {
   it('scenario 13, differs: a conflict is skipped row by row, and never a whole transaction', async () => {
     const f = await follow({
       pair,
+      least,
       before: ['CREATE TABLE t(a int PRIMARY KEY, b text)'],
       args: ['--on-conflict', 'insert_exists=skip'],
     })

@@ -1,12 +1,19 @@
 import { describe, expect, it } from 'vitest'
 import { failure } from '../support/failure.ts'
 import { judged } from '../support/judged.ts'
+import type { Least } from '../support/least.ts'
 import { query, script } from '../support/sql.ts'
+
+const modes: readonly (readonly [name: string, least: Least | undefined])[] = [
+  ['superuser', undefined],
+  ['least, replica', 'replica'],
+  ['least, origin', 'origin'],
+]
 
 /** Databases of other encodings: the same text as bytes of the database's own. */
 const bytes = (table: string): string => `SELECT a, encode(b::bytea, 'hex') AS b FROM ${table} ORDER BY a`
 
-describe('scenario 15: encodings', () => {
+describe.each(modes)('scenario 15: encodings (%s)', (_, least) => {
   it.each([
     ['UTF8', 'LATIN1', `U&'Mot\\00F6rhead'`, '4d6f74f672686561 64'],
     ['LATIN1', 'UTF8', `U&'Mot\\00F6rhead'`, '4d6f74c3b672686561 64'],
@@ -18,6 +25,7 @@ describe('scenario 15: encodings', () => {
     ['SQL_ASCII', 'SQL_ASCII', `E'\\xe9\\xff'`, 'e9ff'],
   ])('from %s to %s', async (up, down, text, expected) => {
     const f = await judged({
+      least,
       encodings: [up, down],
       before: [
         'CREATE TABLE t(a int PRIMARY KEY, b text)',
@@ -40,12 +48,12 @@ describe('scenario 15: encodings', () => {
 
   it('differs: between SQL_ASCII and another than UTF8 text travels as UTF8, where a subscription copies bytes', async () => {
     const before = ['CREATE TABLE t(a int PRIMARY KEY, b text)']
-    const out = await judged({ encodings: ['LATIN1', 'SQL_ASCII'], before })
+    const out = await judged({ least, encodings: ['LATIN1', 'SQL_ASCII'], before })
     await out.run(`INSERT INTO t VALUES (1, U&'\\00E9')`)
     await out.alike('SELECT a FROM t')
     expect(await query(out.downstream, bytes('t'))).toEqual([{ a: '1', b: 'c3a9' }])
     expect(await query(out.judge, bytes('t'))).toEqual([{ a: '1', b: 'e9' }])
-    const into = await judged({ encodings: ['SQL_ASCII', 'LATIN1'], before })
+    const into = await judged({ least, encodings: ['SQL_ASCII', 'LATIN1'], before })
     await into.run(`INSERT INTO t VALUES (1, E'\\xc3\\xa9')`)
     await into.alike('SELECT a FROM t')
     expect(await query(into.downstream, bytes('t'))).toEqual([{ a: '1', b: 'e9' }])
@@ -56,6 +64,7 @@ describe('scenario 15: encodings', () => {
 
   it('a character that the downstream does not have stops the follow, and is no question mark', async () => {
     const f = await judged({
+      least,
       encodings: ['UTF8', 'LATIN1'],
       before: ['CREATE TABLE t(a int PRIMARY KEY, b text)'],
     })
@@ -69,9 +78,9 @@ describe('scenario 15: encodings', () => {
   })
 })
 
-describe('scenario 15: collations', () => {
+describe.each(modes)('scenario 15: collations (%s)', (_, least) => {
   it('rows are found by the equality of a nondeterministic collation, under an index and under FULL', async () => {
-    const f = await judged()
+    const f = await judged({ least })
     await f.everywhere(
       `CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE COLLATION ndcoll (provider = icu, locale = 'und', deterministic = false);
        CREATE TABLE byindex(a text COLLATE ndcoll PRIMARY KEY, b text); CREATE TABLE byfull(a text COLLATE ndcoll, b text COLLATE ndcoll); ALTER TABLE byfull REPLICA IDENTITY FULL;

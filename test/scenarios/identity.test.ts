@@ -1,13 +1,13 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Judged, judged } from '../support/judged.ts'
-import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
+import { rights } from '../support/rights.ts'
 import { available } from '../support/servers.ts'
 import { script, value } from '../support/sql.ts'
 
-describe.skipIf(!available('18')).each(pairs.filter(available))('identity of %s', (pair) => {
+describe.skipIf(!available('18')).each(rights)('identity of %s', (_, pair, least) => {
   let f: Judged
   beforeAll(async () => {
-    f = await judged({ pair })
+    f = await judged({ pair, least })
   })
 
   it('scenario 1: under FULL each of two equal rows changes once, and a missing row is passed over', async () => {

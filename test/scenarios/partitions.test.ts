@@ -1,13 +1,12 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Judged, judged, refresh } from '../support/judged.ts'
-import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
-import { available } from '../support/servers.ts'
+import { firing, rights } from '../support/rights.ts'
 import { query, script } from '../support/sql.ts'
 
-describe.each(pairs.filter(available))('partitions of %s', (pair) => {
+describe.each(rights)('partitions of %s', (_, pair, least) => {
   let f: Judged
   beforeAll(async () => {
-    f = await judged({ pair })
+    f = await judged({ pair, least })
   })
 
   it('scenario 10: rows are routed through other partitions downstream, and move between them', async () => {
@@ -23,7 +22,7 @@ describe.each(pairs.filter(available))('partitions of %s', (pair) => {
          INSERT INTO public.fired(what) VALUES (concat_ws(' ', tg_name, tg_when, tg_op, tg_relname, OLD.a, NEW.a)); RETURN coalesce(NEW, OLD); END $$;
        CREATE TRIGGER before BEFORE INSERT OR DELETE ON tab1_2_2 FOR EACH ROW EXECUTE FUNCTION fire();
        CREATE TRIGGER after AFTER INSERT OR UPDATE OR DELETE ON tab1_2_1 FOR EACH ROW EXECUTE FUNCTION fire();
-       ALTER TABLE tab1_2_2 ENABLE REPLICA TRIGGER before; ALTER TABLE tab1_2_1 ENABLE ALWAYS TRIGGER after`,
+       ALTER TABLE tab1_2_2 ENABLE ${firing(least)} TRIGGER before; ALTER TABLE tab1_2_1 ENABLE ALWAYS TRIGGER after`,
     )
     await f.upstreamOnly(
       `CREATE TABLE tab1(a int PRIMARY KEY, b text) PARTITION BY LIST (a); CREATE TABLE tab1_1(b text, a int NOT NULL);
@@ -130,10 +129,11 @@ describe.each(pairs.filter(available))('partitions of %s', (pair) => {
   })
 })
 
-describe.each(pairs.filter(available))('partitions published via their root, of %s', (pair) => {
+describe.each(rights)('partitions published via their root, of %s', (_, pair, least) => {
   it('hash upstream, lists and ranges or a plain table downstream', async () => {
     const f = await judged({
       pair,
+      least,
       publications: [
         `CREATE TABLE h(a int PRIMARY KEY, b text) PARTITION BY HASH (a); CREATE TABLE h0 PARTITION OF h FOR VALUES WITH (MODULUS 2, REMAINDER 0);
          CREATE TABLE h1(b text, a int PRIMARY KEY); ALTER TABLE h ATTACH PARTITION h1 FOR VALUES WITH (MODULUS 2, REMAINDER 1);

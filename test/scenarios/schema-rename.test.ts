@@ -1,10 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { follow } from '../support/follow.ts'
-import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
-import { available } from '../support/servers.ts'
+import { rights } from '../support/rights.ts'
 import { query } from '../support/sql.ts'
 
-describe.each(pairs.filter(available))('a schema that is renamed, of %s', (pair) => {
+describe.each(rights)('a schema that is renamed, of %s', (_, pair, least) => {
   const followed = [
     { publication: 'all tables', args: [] },
     { publication: 'a list of tables', args: ['--tables', 'sch1.*,public.*'] },
@@ -15,6 +14,7 @@ describe.each(pairs.filter(available))('a schema that is renamed, of %s', (pair)
     async ({ args }) => {
       const f = await follow({
         pair,
+        least,
         args,
         before: ['CREATE SCHEMA sch1', 'CREATE TABLE sch1.t1(a int PRIMARY KEY)'],
       })

@@ -2,14 +2,13 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { failure } from '../support/failure.ts'
 import { follow } from '../support/follow.ts'
 import { type Judged, judged } from '../support/judged.ts'
-import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
-import { available } from '../support/servers.ts'
+import { rights } from '../support/rights.ts'
 import { query, script } from '../support/sql.ts'
 
-describe.each(pairs.filter(available))('another shape downstream, of %s', (pair) => {
+describe.each(rights)('another shape downstream, of %s', (_, pair, least) => {
   let f: Judged
   beforeAll(async () => {
-    f = await judged({ pair })
+    f = await judged({ pair, least })
   })
 
   it('scenario 3: another column order, columns of its own, columns dropped at either end', async () => {

@@ -1,17 +1,16 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { type Following, follow } from '../support/follow.ts'
 import { type Judged, judged } from '../support/judged.ts'
-import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
-import { available } from '../support/servers.ts'
+import { rights } from '../support/rights.ts'
 import { client, query, script, statements, value } from '../support/sql.ts'
 
 const insert = (from: number, to: number, columns = 'a, b', values = 'g, md5(g::text)'): string =>
   `INSERT INTO t(${columns}) SELECT ${values} FROM generate_series(${from}, ${to}) g`
 
-describe.each(pairs.filter(available))('transactions of %s', (pair) => {
+describe.each(rights)('transactions of %s', (_, pair, least) => {
   let f: Judged
   beforeAll(async () => {
-    f = await judged({ pair })
+    f = await judged({ pair, least })
     // Of the walsenders, which take it at their next start, or by the signal.
     await statements(f.upstream, [`ALTER DATABASE ${f.name} SET logical_decoding_work_mem = '64kB'`])
     await f.stop()
@@ -129,9 +128,9 @@ describe.each(pairs.filter(available))('transactions of %s', (pair) => {
   })
 })
 
-describe.each(pairs.filter(available))('schema changes within transactions of %s', (pair) => {
+describe.each(rights)('schema changes within transactions of %s', (_, pair, least) => {
   it('scenarios 8 and 9, followed: savepoints take columns back, and large transactions bring them', async () => {
-    const f = await follow({ pair, before: [`CREATE TABLE t(a int PRIMARY KEY, b text)`] })
+    const f = await follow({ pair, least, before: [`CREATE TABLE t(a int PRIMARY KEY, b text)`] })
     await f.run(`INSERT INTO t VALUES (1, 'foo'), (2, 'bar')`)
     await scenario9(f)
     const [up, down] = await f.both('SELECT * FROM t ORDER BY a')
@@ -153,7 +152,7 @@ describe.each(pairs.filter(available))('schema changes within transactions of %s
   })
 
   it('scenario 11: rows go by the name of their time, and the schemas are equal in the end', async () => {
-    const f = await follow({ pair })
+    const f = await follow({ pair, least })
     await f.run('CREATE SCHEMA sch1; CREATE TABLE sch1.t1(a int PRIMARY KEY)')
     await f.run(
       `BEGIN; INSERT INTO sch1.t1 VALUES (1); ALTER SCHEMA sch1 RENAME TO sch2; CREATE SCHEMA sch1; CREATE TABLE sch1.t1(a int PRIMARY KEY);

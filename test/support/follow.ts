@@ -1,4 +1,5 @@
 import { type Follower, type RunOptions, runFollower } from './follower.ts'
+import { type Least, type LeastRoles, leastRoles, leastUpstream } from './least.ts'
 import { type Databases, databases, type Pair } from './servers.ts'
 import { query, script, statements, value } from './sql.ts'
 import { waitUntil } from './wait.ts'
@@ -16,6 +17,9 @@ export interface Following extends Databases {
   /** Starts it again, with the same or other arguments; the first start's environment does not count. */
   start(args?: readonly string[], env?: Record<string, string | undefined>): void
   readonly args: readonly string[]
+  /** The downstream for its superuser; `downstream` is for the owner of the tables where the follow has the least rights and follows no DDL. */
+  readonly superuser: string
+  readonly least: LeastRoles | undefined
 }
 
 /** Two fresh databases, `before` run at both ends, and a follower between them. */
@@ -30,20 +34,30 @@ export async function follow(
     downstreamFirst?: readonly string[]
     encodings?: readonly [upstream: string, downstream: string]
     env?: Record<string, string | undefined>
+    /** Connect as roles that may do no more than needed; upstream only where the arguments name a publication. */
+    least?: Least | undefined
     /** As of RunOptions. */
     program?: NonNullable<RunOptions['program']>
   } = {},
 ): Promise<Following> {
-  const made = await databases(options.pair, options.encodings)
+  const all = await databases(options.pair, options.encodings)
+  const least = options.least && (await leastRoles(all, options.least))
+  // What is made by DDL that is followed belongs to the follower's role: only the superuser has rights on all.
+  const named = options.args?.includes('--publication') === true
+  const made = least && named ? { ...all, downstream: least.owned } : all
   const prepare = ['CREATE TABLE settled(n int PRIMARY KEY)', ...(options.before ?? [])]
   await statements(made.upstream, [...prepare, ...(options.upstreamOnly ?? [])])
-  await statements(made.downstream, [
+  await statements(least?.owned ?? made.downstream, [
     ...(options.downstreamFirst ?? []),
     ...prepare,
     ...(options.downstreamOnly ?? []),
   ])
   // The servers are shared by all tests: slots need names of their own.
-  const base = ['start', '--upstream', made.upstream, '--downstream', made.downstream, '--name', made.name]
+  const ends = {
+    upstream: least && named ? await leastUpstream(all) : all.upstream,
+    downstream: least?.downstream ?? all.downstream,
+  }
+  const base = ['start', '--upstream', ends.upstream, '--downstream', ends.downstream, '--name', made.name]
   let marks = 0
   const start = (
     args: readonly string[] = options.args ?? [],
@@ -56,6 +70,8 @@ export async function follow(
   }
   const following: Following = {
     ...made,
+    superuser: all.downstream,
+    least,
     args: base,
     follower: undefined as unknown as Follower,
     start,

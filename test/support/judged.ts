@@ -1,6 +1,7 @@
 import { expect } from 'vitest'
 import { cleanUp } from './cleanup.ts'
 import { type Following, follow } from './follow.ts'
+import type { Least } from './least.ts'
 import { inDatabase, inEncoding, type Pair } from './servers.ts'
 import { query, type Row, script, statements, value } from './sql.ts'
 import { waitUntil } from './wait.ts'
@@ -38,6 +39,8 @@ export async function judged(
     /** Run in the databases below only, before all begins. */
     below?: readonly string[]
     args?: readonly string[]
+    /** As of follow. */
+    least?: Least | undefined
     /** Of the databases: the upstream's, and that of both below. */
     encodings?: readonly [upstream: string, downstream: string]
   } = {},
@@ -45,6 +48,7 @@ export async function judged(
   const own = options.publications ?? ['CREATE PUBLICATION scenarios FOR TABLE settled', publishAll]
   const f = await follow({
     ...(options.pair && { pair: options.pair }),
+    least: options.least,
     before: options.before ?? [],
     upstreamOnly: own,
     downstreamOnly: options.below ?? [],
@@ -111,9 +115,9 @@ async function subscribe(
   encoding = 'UTF8',
 ): Promise<string> {
   const name = `${f.name}_judge`
-  await script(f.downstream, `CREATE DATABASE ${name} TEMPLATE template0 ${inEncoding(encoding)}`)
-  cleanUp(() => script(f.downstream, `DROP DATABASE ${name} WITH (FORCE)`))
-  const judge = inDatabase(f.downstream, name)
+  await script(f.superuser, `CREATE DATABASE ${name} TEMPLATE template0 ${inEncoding(encoding)}`)
+  cleanUp(() => script(f.superuser, `DROP DATABASE ${name} WITH (FORCE)`))
+  const judge = inDatabase(f.superuser, name)
   await statements(judge, ['CREATE TABLE settled(n int PRIMARY KEY)', ...before])
   const up = new URL(f.upstream)
   const conninfo = `host=${up.hostname} port=${up.port} user=${up.username} dbname=${f.name}`
