@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { carriesPassword, publicCommandLine } from '../src/config/argv.ts'
@@ -115,6 +116,7 @@ describe('settings', () => {
       acceptNewUpstream: false,
       plugin: 'pgoutput',
       nanAsNull: false,
+      spill: { directory: tmpdir(), limit: Number.POSITIVE_INFINITY },
     })
     expect([follow.upstream.host, follow.downstream.host]).toEqual(['db1', 'db2'])
     expect(daemon).toEqual({
@@ -142,6 +144,8 @@ describe('settings', () => {
         synchronousCommit: 'off',
         wait: false,
         acceptNewUpstream: true,
+        spillDirectory: '/var/spill',
+        spillLimit: '1.5 GB',
         logLevel: 'debug',
         logFormat: 'json',
         webListen: 'off',
@@ -163,9 +167,22 @@ describe('settings', () => {
       synchronousCommit: false,
       wait: false,
       acceptNewUpstream: true,
+      spill: { directory: '/var/spill', limit: 1_610_612_736 },
     })
     expect(follow.tables).toHaveLength(2)
     expect(daemon).toEqual({ logLevel: 'debug', logFormat: 'json', web: 'off' })
+  })
+
+  test('what does not fit into memory waits where systemd has made a place for it, or among temporary files', () => {
+    const directory = (more: Record<string, string>) =>
+      readStartSettings(ends, { ...env, ...more }).follow.spill.directory
+    expect(directory({ TMPDIR: '/big' })).toBe('/big')
+    expect(directory({ TMPDIR: '/big', CACHE_DIRECTORY: '/var/cache/follower:/other' })).toBe(
+      '/var/cache/follower',
+    )
+    for (const text of ['', '10', '10 gb', '-1GB', '1e3MB', 'all'])
+      expect(() => readStartSettings({ ...ends, spillLimit: text }, env), text).toThrow('--spill-limit')
+    expect(readStartSettings({ ...ends, spillLimit: '0B' }, env).follow.spill.limit).toBe(0)
   })
 
   test('flags before the environment before defaults', () => {

@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os'
 import type pg from 'pg'
 import pino from 'pino'
 import { FollowerError } from '../src/errors.ts'
@@ -33,6 +34,7 @@ export function followSettings(
     synchronousCommit: true,
     wait: true,
     acceptNewUpstream: false,
+    spill: { directory: tmpdir(), limit: 1e15 },
     plugin: 'pgoutput',
     nanAsNull: false,
     ...more,

@@ -4,7 +4,7 @@ import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
-import { BatchFailed, expectOneRowEach, isIgnored, sendBatch, sendChange } from './batch.ts'
+import { BatchFailed, exchangeLimit, expectOneRowEach, isIgnored, sendBatch, sendChange } from './batch.ts'
 import { applyError, fenced, mayPass } from './errors.ts'
 import type { ApplyEvents } from './events.ts'
 import type { Place } from './place.ts'
@@ -129,7 +129,7 @@ export class Applier {
         if (isIgnored(session)) continue
         if (sent === 0) session.pipeline.open()
         sendChange(session, transaction)
-        sent++
+        if (++sent === exchangeLimit) await flush()
         if (session.pipeline.writer.congested) await session.pipeline.drained()
       }
     }

@@ -16,6 +16,8 @@ export class BatchFailed extends Error {
 
 /** How many changes are written between two looks at the socket. */
 const lookEvery = 256
+/** Statements of one exchange: what they met has to be remembered, and a refused one makes the rest vain. */
+export const exchangeLimit = 20_000
 
 /**
  * Sends the changes of whole transactions in one exchange, after BEGIN, and checks that each met exactly one
@@ -35,6 +37,10 @@ export async function sendBatch(session: ApplySession, batch: readonly Transacti
       sendChange(session, transaction)
       if (++sent % lookEvery !== 0) continue
       if (session.pipeline.writer.congested) await session.pipeline.drained()
+      if (sent < exchangeLimit) continue
+      await expectOneRowEach(session, sent)
+      session.pipeline.open()
+      sent = 0
     }
   }
   await failpointOn('apply.mid-batch', session.client)

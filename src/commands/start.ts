@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander'
 import { readStartSettings } from '../config/settings.ts'
+import { spillProblem } from '../config/spill.ts'
 import { runDaemon } from '../daemon/daemon.ts'
 import { addEnds, argvWarnings, type EndOptions, repeated } from './ends.ts'
 import type { Outcome } from './outcome.ts'
@@ -40,6 +41,11 @@ const options: readonly (readonly [flags: string, description: string])[] = [
   ['--no-wait', 'exit 11 where another follower holds the follow (default: wait)'],
   ['--accept-new-upstream', 'the upstream was moved on purpose (pg_upgrade, restore): take it as the same'],
   [
+    '--spill-directory <path>',
+    'where large transactions wait (default: $CACHE_DIRECTORY, or temporary files)',
+  ],
+  ['--spill-limit <size>', 'of one transaction on disk, such as 50GB (default: what the disk holds)'],
+  [
     '--web-listen <address>',
     'metrics and probes: host:port or off (default: 127.0.0.1:9577) [FOLLOWER_WEB_LISTEN]',
   ],
@@ -68,11 +74,12 @@ export function addStart(program: Command, outcome: Outcome): void {
   }
   command.addHelpText('after', examples).action(async (given: EndOptions & Record<string, unknown>) => {
     const { follow, daemon } = readStartSettings(given, process.env)
-    const passfiles = await Promise.all([
+    const warnings = await Promise.all([
       follow.upstream.passfileProblem?.(),
       follow.downstream.passfileProblem?.(),
+      spillProblem(follow.spill.directory),
     ])
-    const problems = [...new Set(passfiles)].filter((problem) => problem !== undefined)
+    const problems = [...new Set(warnings)].filter((problem) => problem !== undefined)
     outcome.exit = await runDaemon(follow, daemon, [...argvWarnings(given), ...problems])
   })
 }

@@ -11,6 +11,7 @@ import { parseConflicts } from './conflicts.ts'
 import { parseFollowName, parsePublications, parseSlotName, parseTables } from './names.ts'
 import { checkPlugin } from './plugin.ts'
 import { choice, onOff, parseOptions, via } from './schema.ts'
+import { parseSize, spillDirectory } from './spill.ts'
 import { ValueProblem } from './value-problem.ts'
 import { defaultWebAddress, parseWebAddress } from './web-address.ts'
 
@@ -71,6 +72,8 @@ const startSchema = z.strictObject({
   synchronousCommit: onOff.prefault('on'),
   wait: z.boolean().default(true),
   acceptNewUpstream: z.boolean().default(false),
+  spillDirectory: z.string().min(1, 'an empty path').optional(),
+  spillLimit: via(parseSize).optional(),
   logLevel: choice('log level', logLevels).prefault('info'),
   logFormat: choice('log format', ['auto', 'json', 'pretty']).prefault('auto'),
   webListen: via(parseWebAddress).optional(),
@@ -104,6 +107,10 @@ export function readStartSettings(
     synchronousCommit: parsed.synchronousCommit,
     wait: parsed.wait,
     acceptNewUpstream: parsed.acceptNewUpstream,
+    spill: {
+      directory: parsed.spillDirectory ?? spillDirectory(env),
+      limit: parsed.spillLimit ?? Number.POSITIVE_INFINITY,
+    },
   }
   checkPlugin(follow)
   const { logLevel, logFormat, webListen } = parsed

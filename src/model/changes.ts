@@ -14,6 +14,11 @@ export type SideMessage =
   | { readonly kind: 'truncate'; readonly relations: readonly Relation[]; readonly restartIdentity: boolean }
   | { readonly kind: 'ddl'; readonly content: Buffer; readonly lsn: Lsn }
 
+/** A chunk that is not held in memory. */
+export interface StoredChunk {
+  load(): Buffer
+}
+
 /** One committed upstream transaction. Its messages stand in `chunks`, in order; no object per row. */
 export interface Transaction {
   readonly xid: number
@@ -23,7 +28,7 @@ export interface Transaction {
   readonly endLsn: Lsn
   /** Microseconds since 2000-01-01 UTC, as the protocol has it. */
   readonly commitTime: bigint
-  readonly chunks: readonly Buffer[]
+  readonly chunks: readonly (Buffer | StoredChunk)[]
   /** Where it starts in the first chunk, and ends in the last. */
   readonly start: number
   readonly end: number
@@ -36,6 +41,10 @@ export interface Transaction {
   /** Changes by operation. */
   readonly counts: OperationCounts
   readonly bytes: number
+  /** How many of `bytes` are held in memory. */
+  readonly memory: number
+  /** Gives back what is not in memory: for when nobody reads it any more. */
+  readonly release?: () => void
 }
 
 export interface OperationCounts {
@@ -84,12 +93,12 @@ export class ChangeCursor {
   index = 0
   private transaction: Transaction | undefined
   private chunk = 0
+  private current: Buffer | undefined
   private next = 0
 
   seek(transaction: Transaction): void {
     this.transaction = transaction
-    this.chunk = 0
-    this.next = transaction.start
+    this.enter(0, transaction.start)
   }
 
   /** Goes to the next message; false at the end. */
@@ -98,7 +107,7 @@ export class ChangeCursor {
     if (!transaction) return false
     for (;;) {
       const last = this.chunk === transaction.chunks.length - 1
-      const buffer = transaction.chunks[this.chunk]
+      const buffer = this.current
       if (!buffer || (last && this.next >= transaction.end)) return false
       const length = this.next + header <= buffer.length ? buffer.readUInt32LE(this.next) : 0
       if (length > 0) {
@@ -109,9 +118,15 @@ export class ChangeCursor {
         this.next = this.offset + length
         return true
       }
-      this.chunk++
-      this.next = 0
+      this.enter(this.chunk + 1, 0)
     }
+  }
+
+  private enter(chunk: number, at: number): void {
+    const entered = this.transaction?.chunks[chunk]
+    this.chunk = chunk
+    this.next = at
+    this.current = entered && 'load' in entered ? entered.load() : entered
   }
 
   get type(): number {

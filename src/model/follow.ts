@@ -51,4 +51,6 @@ export interface FollowSettings {
   /** False: exit 11 where another follower holds the follow. */
   readonly wait: boolean
   readonly acceptNewUpstream: boolean
+  /** Where what of a transaction does not fit into memory waits, and how many bytes of it may. */
+  readonly spill: { readonly directory: string; readonly limit: number }
 }

@@ -89,7 +89,7 @@ export class Report {
     metrics.appliedLsn.set({ downstream }, Number(tracker.applied))
     metrics.flushedLsn.set({ downstream }, Number(tracker.durable))
     metrics.receivedLsn.set(Number(tracker.seen))
-    metrics.bufferBytes.set(queue.bytes)
+    metrics.bufferBytes.set(queue.memory)
     metrics.bufferTransactions.set(queue.length)
     this.health.lagSeconds = this.lagSeconds
     metrics.lagSeconds.set({ downstream }, this.lagSeconds)

@@ -47,7 +47,7 @@ export async function runSession(
 
   let drain: NodeJS.Timeout | undefined
   const onStop = (): void => {
-    source.receiver.hold(true)
+    source.receiver.hold('stop', true)
     pump.stop()
     void failpointOn('shutdown.draining', connections.stream)
     drain = setTimeout(() => destroyClient(connections.apply), drainMs)
@@ -169,7 +169,7 @@ async function wire(
     health.beat()
     context.progressed()
     acknowledge()
-    if (queue.bytes < bufferLimit / 2) source.receiver.hold(false)
+    if (queue.bytes < bufferLimit / 2) source.receiver.hold('queue', false)
   }
   const events: ApplyEvents = {
     applied: (batch, milliseconds, unchanged) => {
@@ -209,7 +209,8 @@ async function wire(
   })
   const applier = new Applier(session, settings.onConflict, ddl, events)
   const close = (): void => {
-    for (const each of [acknowledger, durability, observer, report, watch]) each.close()
+    for (const each of [acknowledger, durability, observer, report, watch, source.assembler, queue])
+      each.close()
   }
   return { source, pump, applier, acknowledger, observer, close }
 }

@@ -7,6 +7,7 @@ import { slotHolder } from '../provision/slot.ts'
 import { Receiver } from '../stream/receiver.ts'
 import { Assembler } from '../transaction/assembler.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
+import { SpillFile } from '../transaction/spill.ts'
 import { heldError, sessionKey } from './connections.ts'
 import type { SessionContext } from './context.ts'
 import { pluginOf } from './plugin.ts'
@@ -41,13 +42,20 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       for (const [operation, count] of Object.entries(transaction.counts))
         if (count > 0) metrics.decodedRows.inc({ operation }, count)
       pump.transaction(transaction)
-      const hang = failpointOn('stream.received', connections.stream) !== undefined
-      if (hang || queue.bytes > bufferLimit) receiver.hold(true)
+      if (failpointOn('stream.received', connections.stream) !== undefined) receiver.hold('stop', true)
+      if (queue.bytes > bufferLimit) receiver.hold('queue', true)
     },
     passed: (endLsn, duplicate) => {
       if (duplicate) metrics.duplicatesSuppressed.inc({ downstream: settings.name })
       else pump.passed(endLsn, false)
     },
+    spill: () =>
+      new SpillFile({
+        ...settings.spill,
+        pressure: (high) => receiver.hold('spill', high),
+        changed: (bytes) => metrics.spilledBytes.inc(bytes),
+        failed: (error) => options.ended(error),
+      }),
     forged: () => metrics.ddlMessagesRejected.inc({ downstream: settings.name, reason: 'transaction' }),
   })
   const receiver = new Receiver(connections.stream, {

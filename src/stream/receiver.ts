@@ -23,6 +23,9 @@ export interface StreamOptions {
   readonly plugin: Readonly<Record<string, string>>
 }
 
+/** Why the stream is held back: what waits to be applied, a disk that is slower than the stream, or the end. */
+export type HoldReason = 'queue' | 'spill' | 'stop'
+
 /** The connection ended, or the server ended the stream, without saying why. */
 export class StreamClosed extends Error {}
 
@@ -54,7 +57,7 @@ export class Receiver {
   private onStart: () => void = () => {}
   private onEnd: (error: Error) => void = () => {}
   private over = false
-  private held = false
+  private readonly reasons = new Set<HoldReason>()
   private streaming = false
 
   constructor(client: pg.Client, handlers: StreamHandlers) {
@@ -83,11 +86,13 @@ export class Receiver {
     })
   }
 
-  /** Holds the stream back, or lets it go on. */
-  hold(held: boolean): void {
-    if (held === this.held) return
-    this.held = held
-    if (held) {
+  /** Holds the stream back, or lets it go on as far as this reason is concerned. */
+  hold(reason: HoldReason, held: boolean): void {
+    const before = this.isHeld
+    if (held) this.reasons.add(reason)
+    else this.reasons.delete(reason)
+    if (this.isHeld === before) return
+    if (this.isHeld) {
       this.heldAt = performance.now()
       this.socket.pause()
     } else {
@@ -98,7 +103,7 @@ export class Receiver {
   }
 
   get isHeld(): boolean {
-    return this.held
+    return this.reasons.size > 0
   }
 
   sendStatus(status: StandbyStatus): void {

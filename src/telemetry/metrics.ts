@@ -73,6 +73,7 @@ export function createMetrics() {
     ),
     bufferBytes: gauge('buffer_bytes', 'Bytes received, held in memory and not yet applied.'),
     bufferLimitBytes: gauge('buffer_limit_bytes', 'Bytes of buffer at which the upstream is held back.'),
+    spilledBytes: gauge('spilled_bytes', 'Bytes of large transactions that wait on disk.'),
     bufferTransactions: gauge('buffer_transactions', 'Transactions held in memory and not yet applied.'),
     backpressureSeconds: counter('backpressure_seconds', 'Seconds during which the upstream was held back.', [
       'reason',

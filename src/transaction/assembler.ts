@@ -6,11 +6,16 @@ import {
   messageUpdate,
   type OperationCounts,
   type SideMessage,
+  type StoredChunk,
   type Transaction,
 } from '../model/changes.ts'
 import { ddlPrefix } from '../model/ddl-message.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
+import type { SpillFile } from './spill.ts'
+
+/** What is held in memory of one transaction; the rest waits on disk. */
+const memoryLimit = 32 * 1024 * 1024
 
 /** The follower's own schema: its rows are never followed. */
 const ownSchema = 'follower'
@@ -20,6 +25,8 @@ export interface AssemblerHandlers {
   transaction(transaction: Transaction): void
   /** A commit that changes nothing followed, or that progress has already (P4). */
   passed(endLsn: Lsn, duplicate: boolean): void
+  /** A place for what of a transaction goes beyond the memory. */
+  spill(): SpillFile
   /** A message with our prefix outside of a transaction: forged, since the capture's are transactional. */
   forged(): void
 }
@@ -55,7 +62,7 @@ export class Assembler {
 
   begin(_commitLsn: Lsn, _commitTime: bigint, xid: number): void {
     if (this.open) throw new RangeError('Begin within a transaction')
-    this.open = new OpenTransaction(xid, this.writer)
+    this.open = new OpenTransaction(xid, this.writer, this.handlers)
   }
 
   commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
@@ -63,6 +70,7 @@ export class Assembler {
     this.open = undefined
     const duplicate = endLsn <= this.position
     if (duplicate || open.changes === 0) {
+      open.release()
       this.handlers.passed(endLsn, duplicate)
       return
     }
@@ -80,7 +88,15 @@ export class Assembler {
       changes: open.changes,
       counts: open.counts,
       bytes: open.bytes,
+      memory: Math.min(open.bytes, Math.max(0, open.held)),
+      release: () => open.release(),
     })
+  }
+
+  /** Nothing more will arrive. */
+  close(): void {
+    this.open?.release()
+    this.open = undefined
   }
 
   relation(relation: Relation): void {
@@ -138,7 +154,7 @@ export class Assembler {
 }
 
 class OpenTransaction {
-  readonly chunks: Buffer[]
+  readonly chunks: (Buffer | StoredChunk)[]
   readonly start: number
   readonly relations = new Set<Relation>()
   readonly sides: SideMessage[] = []
@@ -146,20 +162,45 @@ class OpenTransaction {
   changes = 0
   readonly counts: OperationCounts = { insert: 0, update: 0, delete: 0, truncate: 0 }
   bytes = 0
+  /** Bytes of the chunks in memory. */
+  held = 0
   readonly xid: number
   private readonly writer: ChangeWriter
+  private readonly handlers: Pick<AssemblerHandlers, 'spill'>
+  private file: SpillFile | undefined
 
-  constructor(xid: number, writer: ChangeWriter) {
+  constructor(xid: number, writer: ChangeWriter, handlers: Pick<AssemblerHandlers, 'spill'>) {
     this.xid = xid
     this.writer = writer
+    this.handlers = handlers
     this.chunks = [writer.chunk]
     this.start = writer.offset
   }
 
   append(relation: number, source: Buffer, offset: number, length: number): void {
-    if (this.writer.append(relation, source, offset, length)) this.chunks.push(this.writer.chunk)
+    const end = this.writer.offset
+    if (this.writer.append(relation, source, offset, length)) {
+      if (this.held > memoryLimit) this.spill(end)
+      this.chunks.push(this.writer.chunk)
+    }
     this.changes++
     this.bytes += length
+    this.held += length
+  }
+
+  release(): void {
+    this.file?.close()
+    this.file = undefined
+  }
+
+  /** The last chunk, full now up to `end`, goes to disk. The first one may hold other transactions, too. */
+  private spill(end: number): void {
+    const last = this.chunks.length - 1
+    const chunk = this.chunks[last]
+    if (last === 0 || !(chunk instanceof Buffer)) return
+    this.file ??= this.handlers.spill()
+    this.chunks[last] = this.file.store(chunk)
+    this.held -= end
   }
 
   /** A message without rows: one byte of type, and the index of what it says. */

@@ -5,11 +5,13 @@ const overhead = 512
 
 /** Complete transactions that wait to be applied, in commit order. */
 export class TransactionQueue {
-  /** Bytes held. */
+  /** Bytes of what waits, wherever they are. */
   bytes = 0
+  /** Bytes of it in memory. */
+  memory = 0
   private items: Transaction[] = []
   private head = 0
-  private inHand: Transaction | undefined
+  private inHand: readonly Transaction[] = []
 
   get length(): number {
     return this.items.length - this.head
@@ -17,12 +19,13 @@ export class TransactionQueue {
 
   /** The oldest that is not applied, which is the one that lag is measured by. */
   get oldest(): Transaction | undefined {
-    return this.inHand ?? this.items[this.head]
+    return this.inHand[0] ?? this.items[this.head]
   }
 
   push(transaction: Transaction): void {
     this.items.push(transaction)
     this.bytes += transaction.bytes + overhead
+    this.memory += transaction.memory + overhead
   }
 
   /**
@@ -32,6 +35,7 @@ export class TransactionQueue {
   take(maxBytes: number, maxChanges: number): readonly Transaction[] {
     const from = this.head
     let bytes = 0
+    let memory = 0
     let changes = 0
     while (this.head < this.items.length) {
       const next = this.items[this.head]!
@@ -39,12 +43,14 @@ export class TransactionQueue {
       if (this.head > from && (next.ddl || full)) break
       this.head++
       bytes += next.bytes
+      memory += next.memory
       changes += next.changes
       if (next.ddl) break
     }
     const batch = this.items.slice(from, this.head)
-    this.inHand = batch[0]
+    if (batch.length > 0) this.inHand = batch
     this.bytes -= bytes + batch.length * overhead
+    this.memory -= memory + batch.length * overhead
     if (this.head > 1024 || this.head === this.items.length) {
       this.items = this.items.slice(this.head)
       this.head = 0
@@ -54,6 +60,15 @@ export class TransactionQueue {
 
   /** The batch taken last is applied. */
   done(): void {
-    this.inHand = undefined
+    for (const transaction of this.inHand) transaction.release?.()
+    this.inHand = []
+  }
+
+  /** Nothing will be applied any more. */
+  close(): void {
+    this.done()
+    for (const transaction of this.items.slice(this.head)) transaction.release?.()
+    this.items = []
+    this.head = 0
   }
 }

@@ -6,7 +6,7 @@ import { type Follower, runFollower } from './follower.ts'
 import type { Load } from './load.ts'
 import type { Databases } from './servers.ts'
 import { query, value } from './sql.ts'
-import { waitUntil } from './wait.ts'
+import { Patience, waitUntil } from './wait.ts'
 
 /** What is the same for all starts of one follow. */
 export interface Follow extends Pick<Databases, 'upstream' | 'downstream' | 'name'> {
@@ -35,13 +35,16 @@ export function start(follow: Follow, failpoint?: string, more: readonly string[
 /** Waits for the follower to kill itself at that failpoint, and for nothing else. */
 export async function killed(follower: Follower, name: FailpointName, follow: Follow): Promise<void> {
   let sessions = ''
-  const timer = setTimeout(async () => {
+  const patience = new Patience(60_000)
+  const timer = setInterval(async () => {
+    if (!patience.isOver) return
+    clearInterval(timer)
     for (const end of [follow.upstream, follow.downstream])
       sessions += `\n${JSON.stringify(await activity(end).catch(String), null, 1)}`
     follower.child.kill('SIGABRT')
-  }, 60_000)
+  }, 200)
   const exit = await follower.exit
-  clearTimeout(timer)
+  clearInterval(timer)
   expect(exit.signal, `${name}:\n${follower.output}${sessions}`).toBe('SIGKILL')
   expect(hits(follower, name), follower.output).toBe(1)
 }

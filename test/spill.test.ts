@@ -1,0 +1,52 @@
+import { readdirSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { cleanUp } from './support/cleanup.ts'
+import { compareDatabases } from './support/comparator.ts'
+import { follow } from './support/follow.ts'
+import { available, type Pair } from './support/servers.ts'
+import { directory, table, text, unnamed } from './support/spill.ts'
+import { script } from './support/sql.ts'
+
+const plugins: readonly (readonly [Pair, string])[] =
+  process.env.FOLLOWER_SLOW === '1'
+    ? [
+        ['18', 'pgoutput'],
+        ['15-18', 'wal2json'],
+      ]
+    : [['18', 'pgoutput']]
+
+test.each(plugins.filter(([pair]) => available(pair)))(
+  'from %s by %s: a transaction larger than the memory for it, with schema changes and savepoints in it',
+  { timeout: 120_000 },
+  async (pair, plugin) => {
+    const spill = directory()
+    const f = await follow({
+      pair,
+      before: [table],
+      args: ['--spill-directory', spill, '--plugin', plugin],
+    })
+    let seen = 0
+    const looking = setInterval(() => {
+      seen = Math.max(seen, unnamed(f.follower.pid).length)
+    }, 20)
+    cleanUp(() => clearInterval(looking))
+    await script(
+      f.upstream,
+      `BEGIN;
+       INSERT INTO doc SELECT i, ${text('i', 128_000)} FROM generate_series(1, 200) i;
+       SAVEPOINT a; INSERT INTO doc SELECT i, 'gone' FROM generate_series(1001, 1100) i; ROLLBACK TO a;
+       ALTER TABLE doc ADD more text DEFAULT 'x';
+       INSERT INTO doc SELECT i, ${text('i', 128_000)}, 1, 'y' FROM generate_series(201, 400) i;
+       UPDATE doc SET n = n + 1 WHERE id % 7 = 0; UPDATE doc SET id = id + 10000 WHERE id % 50 = 0;
+       CREATE TABLE copy AS SELECT id, body FROM doc WHERE id < 100; ALTER TABLE copy ADD PRIMARY KEY (id);
+       DELETE FROM doc WHERE id % 11 = 0;
+       COMMIT`,
+    )
+    await f.settle()
+    clearInterval(looking)
+    expect(seen).toBe(1)
+    expect(await compareDatabases(f.upstream, f.downstream)).toEqual([])
+    expect(unnamed(f.follower.pid)).toEqual([])
+    expect(readdirSync(spill)).toEqual([])
+  },
+)
