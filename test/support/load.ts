@@ -181,6 +181,10 @@ export class Load {
   readonly #writers: Promise<void>[] = []
   #stopped = false
   #failure: unknown
+  #held: Promise<void> | undefined
+  #release = (): void => {}
+  /** Transactions in flight. */
+  #busy = 0
 
   constructor(conninfo: string, schema: string, options: LoadOptions) {
     this.#conninfo = conninfo
@@ -194,9 +198,28 @@ export class Load {
     }
   }
 
+  /** Lets no writer begin a transaction until `release`. Resolves when none is in flight any more. */
+  async hold(): Promise<void> {
+    this.#held ??= new Promise((resolve) => {
+      this.#release = resolve
+    })
+    while (this.#busy > 0) await sleep(20)
+  }
+
+  release(): void {
+    this.#release()
+    this.#held = undefined
+  }
+
+  /** What a statement failed with, if one did: then nobody writes any more. */
+  get failure(): unknown {
+    return this.#failure
+  }
+
   /** Ends after the transactions in hand. Throws what a statement failed with, if one did. */
   async stop(): Promise<void> {
     this.#stopped = true
+    this.release()
     await Promise.all(this.#writers)
     if (this.#failure) throw this.#failure
   }
@@ -205,6 +228,8 @@ export class Load {
     let session: pg.Client | undefined
     let whole = true
     for (let n = 1; !this.#stopped; n++) {
+      await this.#held
+      this.#busy++
       const transaction = next(random, n, whole)
       whole = false
       try {
@@ -221,6 +246,8 @@ export class Load {
           this.#failure ??= new Error(`${transaction.join('; ')}: ${String(error)}`, { cause: error })
           this.#stopped = true
         }
+      } finally {
+        this.#busy--
       }
       // Schema changes are rarer: each is a transaction of its own downstream.
       await sleep(random.below(writer === 0 ? 500 : 2 * this.pause))

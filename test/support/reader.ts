@@ -10,15 +10,23 @@ export class Reader {
   looks = 0
   readonly #conninfo: string
   readonly #look: string
+  /** Told of each look: what never gets less. */
+  readonly #seen: (grows: readonly number[]) => void
   readonly #running: Promise<void>
   #stopped = false
   #problem: string | undefined
 
-  constructor(conninfo: string, look: string) {
+  constructor(conninfo: string, look: string, seen: (grows: readonly number[]) => void = () => {}) {
     this.#conninfo = conninfo
     this.#look = look
+    this.#seen = seen
     this.#running = this.#run()
     cleanUp(() => this.stop().catch(() => {}))
+  }
+
+  /** What was wrong first, so far. */
+  get problem(): string | undefined {
+    return this.#problem
   }
 
   /** Ends. Throws what was wrong. */
@@ -41,6 +49,7 @@ export class Reader {
         const { rows } = await session.query<{ wrong: string | null; grows: number[] }>(this.#look)
         const { wrong, grows: now } = rows[0]!
         this.looks++
+        this.#seen(now)
         if (wrong) this.#problem ??= wrong
         if (before.some((n, i) => now[i]! < n)) this.#problem ??= `went back from ${before} to ${now}`
         before = now

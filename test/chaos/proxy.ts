@@ -1,0 +1,165 @@
+import { createServer, connect as dial, type Server, type Socket } from 'node:net'
+
+/** Towards the server, towards the client, or both. */
+export type Direction = 'up' | 'down' | 'both'
+
+interface Pair {
+  readonly client: Socket
+  readonly server: Socket
+}
+
+/** How the bytes of one direction go on: whole chunks, some bytes at a time, or so many bytes a second. */
+type Manner =
+  | { readonly kind: 'plain' }
+  | { readonly kind: 'dribble' }
+  | { readonly kind: 'slow'; readonly rate: number }
+
+/** A TCP proxy before one server, which can do to its connections what networks do. */
+export class TcpProxy {
+  readonly host = '127.0.0.1'
+  /** Connections made so far. */
+  connections = 0
+  private readonly server: Server
+  private readonly target: () => number
+  private readonly pairs = new Set<Pair>()
+  private manner: Manner = { kind: 'plain' }
+  private readonly stalled = { up: false, down: false }
+  private refusing = false
+
+  private constructor(server: Server, target: () => number) {
+    this.server = server
+    this.target = target
+  }
+
+  /** Listens on a free port of 127.0.0.1; `target` gives the port of the server there. */
+  static async listen(target: () => number): Promise<TcpProxy> {
+    const server = createServer({ pauseOnConnect: true })
+    const proxy = new TcpProxy(server, target)
+    server.on('connection', (client) => proxy.accept(client))
+    await new Promise<void>((resolve) => server.listen(0, proxy.host, resolve))
+    return proxy
+  }
+
+  get port(): number {
+    const address = this.server.address()
+    return typeof address === 'object' && address ? address.port : 0
+  }
+
+  /** Ends every connection in order (FIN), whatever is in flight. */
+  cut(): void {
+    for (const { client, server } of this.pairs) {
+      client.destroy()
+      server.destroy()
+    }
+  }
+
+  /** Ends every connection by RST. */
+  reset(): void {
+    for (const { client, server } of this.pairs) {
+      client.resetAndDestroy()
+      server.resetAndDestroy()
+    }
+  }
+
+  /** Takes no bytes of that direction, of present and new connections, until `pass`. */
+  stall(direction: Direction): void {
+    if (direction !== 'down') this.stalled.up = true
+    if (direction !== 'up') this.stalled.down = true
+    for (const { client, server } of this.pairs) {
+      if (this.stalled.up) client.pause()
+      if (this.stalled.down) server.pause()
+    }
+  }
+
+  /** Both directions at so many bytes a second for each connection, until `pass`. */
+  slow(rate: number): void {
+    this.manner = { kind: 'slow', rate }
+  }
+
+  /** A few bytes at a time, each in a packet of its own, until `pass`. */
+  dribble(): void {
+    this.manner = { kind: 'dribble' }
+  }
+
+  /** New connections are closed at once, until `pass`. */
+  refuse(): void {
+    this.refusing = true
+  }
+
+  /** Everything as it should be again. */
+  pass(): void {
+    this.manner = { kind: 'plain' }
+    this.refusing = false
+    this.stalled.up = false
+    this.stalled.down = false
+    for (const { client, server } of this.pairs) {
+      client.resume()
+      server.resume()
+    }
+  }
+
+  async close(): Promise<void> {
+    this.cut()
+    await new Promise<void>((resolve) => this.server.close(() => resolve()))
+  }
+
+  private accept(client: Socket): void {
+    this.connections++
+    if (this.refusing) {
+      client.resetAndDestroy()
+      return
+    }
+    const server = dial(this.target(), this.host)
+    const pair = { client, server }
+    this.pairs.add(pair)
+    for (const socket of [client, server]) {
+      socket.setNoDelay(true)
+      socket.on('error', () => {})
+    }
+    const gone = (other: Socket) => () => {
+      this.pairs.delete(pair)
+      other.destroySoon()
+    }
+    client.on('close', gone(server))
+    server.on('close', gone(client))
+    this.forward(client, server, 'up')
+    this.forward(server, client, 'down')
+    server.on('connect', () => {
+      if (!this.stalled.up) client.resume()
+      if (this.stalled.down) server.pause()
+    })
+  }
+
+  private forward(from: Socket, to: Socket, direction: 'up' | 'down'): void {
+    const resume = (): void => {
+      if (!this.stalled[direction]) from.resume()
+    }
+    from.on('data', (chunk: Buffer) => {
+      if (this.manner.kind === 'plain') {
+        if (to.write(chunk)) return
+        from.pause()
+        to.once('drain', resume)
+        return
+      }
+      from.pause()
+      void this.piecewise(chunk, to).then(resume)
+    })
+    from.on('end', () => to.end())
+  }
+
+  private async piecewise(chunk: Buffer, to: Socket): Promise<void> {
+    for (let at = 0; at < chunk.length && !to.destroyed; ) {
+      const { manner } = this
+      const size =
+        manner.kind === 'plain'
+          ? chunk.length
+          : manner.kind === 'slow'
+            ? Math.ceil(manner.rate / 20)
+            : 1 + (at % 3)
+      to.write(chunk.subarray(at, at + size))
+      at += size
+      if (manner.kind === 'slow') await new Promise((resolve) => setTimeout(resolve, 50))
+      else if (manner.kind === 'dribble') await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+}

@@ -1,0 +1,107 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, renameSync, statSync } from 'node:fs'
+import path from 'node:path'
+import type { Cluster } from '../../src/demo/cluster.ts'
+import type { Major } from '../support/binaries.ts'
+import { cleanUp } from '../support/cleanup.ts'
+import { type Follow, start } from '../support/kill.ts'
+import { type Load, startLoad } from '../support/load.ts'
+import { type Random, random } from '../support/random.ts'
+import { cluster, inDatabase } from '../support/servers.ts'
+import { script } from '../support/sql.ts'
+import { Daemon } from './daemon.ts'
+import { TcpProxy } from './proxy.ts'
+
+/** Two servers, a proxy before each, a load upstream, a follower between the proxies. */
+export interface World {
+  readonly chance: Random
+  readonly up: Cluster
+  readonly down: Cluster
+  readonly upProxy: TcpProxy
+  readonly downProxy: TcpProxy
+  /** Without the proxies, for everybody but the follower. */
+  readonly upstream: string
+  readonly downstream: string
+  readonly follow: Follow
+  readonly daemon: Daemon
+  readonly load: Load
+  /** Whether the downstream's data lie on a small file system of their own. */
+  readonly smallDisk: boolean
+}
+
+const settings = {
+  // Crashes that forget nothing need fsync.
+  fsync: 'on',
+  max_wal_size: '128MB',
+  min_wal_size: '32MB',
+  checkpoint_timeout: '30s',
+}
+const databaseName = 'shop'
+
+export async function makeWorld(majors: readonly [Major, Major], seed: number): Promise<World> {
+  const [up, down] = await Promise.all(majors.map((major) => cluster({ major, settings })))
+  const smallDisk = await ontoSmallDisk(down!)
+  for (const server of [up!, down!]) await script(server.conninfo(), `CREATE DATABASE ${databaseName}`)
+  const upProxy = await TcpProxy.listen(() => up!.port)
+  const downProxy = await TcpProxy.listen(() => down!.port)
+  cleanUp(() => Promise.all([upProxy.close(), downProxy.close()]))
+  const upstream = inDatabase(up!.conninfo(), databaseName)
+  const downstream = inDatabase(down!.conninfo(), databaseName)
+  const follow: Follow = {
+    upstream: through(upstream, upProxy),
+    downstream: through(downstream, downProxy),
+    name: 'shop',
+    args: ['--synchronous-commit', seed % 3 === 0 ? 'off' : 'on'],
+  }
+  const first = start(follow)
+  await first.ready({ upstream })
+  await first.stop()
+  await script(upstream, `SELECT pg_create_logical_replication_slot('judge', 'test_decoding')`)
+  const load = await startLoad(upstream, { seed, pause: 40 })
+  return {
+    ...{
+      chance: random(seed),
+      up: up!,
+      down: down!,
+      upProxy,
+      downProxy,
+      upstream,
+      downstream,
+      follow,
+      load,
+      smallDisk,
+    },
+    daemon: new Daemon(follow),
+  }
+}
+
+function through(conninfo: string, proxy: TcpProxy): string {
+  const url = new URL(conninfo)
+  url.port = String(proxy.port)
+  return url.href
+}
+
+/** Only where this process has a mount namespace of its own (run.mjs): nothing of it is seen outside, or outlives it. */
+async function ontoSmallDisk(server: Cluster): Promise<boolean> {
+  if (process.env.FOLLOWER_CHAOS_NAMESPACE !== '1') return false
+  await server.stop('fast')
+  const aside = path.join(server.dir, 'aside')
+  renameSync(server.dataDir, aside)
+  mkdirSync(server.dataDir, { mode: 0o700 })
+  const { uid, gid } = statSync(aside)
+  execFileSync('mount', [
+    '-t',
+    'tmpfs',
+    '-o',
+    `size=700m,mode=0700,uid=${uid},gid=${gid}`,
+    'tmpfs',
+    server.dataDir,
+  ])
+  execFileSync('cp', ['-a', `${aside}/.`, server.dataDir])
+  await server.start()
+  cleanUp(async () => {
+    await server.stop('immediate')
+    execFileSync('umount', ['-l', server.dataDir])
+  })
+  return true
+}
