@@ -3,7 +3,7 @@ import { failure, log } from './support/failure.ts'
 import { followerCommand, runFollower } from './support/follower.ts'
 import { pairsOfLongSuites } from './support/pairs.ts'
 import { grant, poor, printed } from './support/poor.ts'
-import { available } from './support/servers.ts'
+import { asUser, available } from './support/servers.ts'
 import { query, script, statements, value } from './support/sql.ts'
 
 const pairs = pairsOfLongSuites.filter(available)
@@ -36,6 +36,33 @@ describe.each(pairs)('an upstream role that is no superuser, %s', { timeout: 120
          FROM pg_proc p JOIN pg_roles r ON r.oid = p.proowner WHERE p.proname = 'capture_ddl'`,
       ),
     ).toEqual([{ rolsuper: 'f', rolcanlogin: 'f', member: 't', may_become: 'f' }])
+    expect((await follower.stop()).code).toBe(0)
+  })
+
+  // Before PostgreSQL 15 nobody but a superuser may set session_replication_role.
+  it.skipIf(/-?14$/.test(pair))('no superuser at either end: what print grants prints for both', async () => {
+    const db = await poor(pair)
+    const below = asUser(db.downstream, db.role)
+    const ends = ['--upstream', db.as(db.role), '--downstream', below]
+    const upstream = await printed('grants', ...ends, '--end', 'upstream')
+    const downstream = await printed('grants', ...ends, '--end', 'downstream')
+    expect(await printed('grants', ...ends)).toBe(`${upstream}\n\n${downstream}`)
+    await script(db.upstream, upstream)
+    await script(db.upstream, await printed('capture', '--role', db.role))
+    // As somebody else would print it, for the role.
+    const asSuperuser = ['--upstream', db.upstream, '--downstream', db.downstream, '--end', 'downstream']
+    await script(db.downstream, await printed('grants', ...asSuperuser, '--downstream-role', db.role))
+    const left = await printed('grants', ...ends)
+    expect(left.split('\n').filter((line) => line && !line.startsWith('--'))).toEqual([])
+    const follower = runFollower(['start', ...ends, '--name', db.name])
+    await follower.ready({ upstream: db.upstream })
+    await script(
+      db.as(db.alice),
+      `INSERT INTO a.t VALUES (1, 'one'); ALTER TABLE a.t ADD w int; CREATE TABLE a.n (id int PRIMARY KEY)`,
+    )
+    await script(db.as(db.alice), 'INSERT INTO a.n VALUES (1)')
+    expect(await db.alike('SELECT * FROM a.t')).toContain('"w":null')
+    expect(await db.alike('SELECT * FROM a.n')).toBe('[{"id":"1"}]')
     expect((await follower.stop()).code).toBe(0)
   })
 

@@ -125,6 +125,7 @@ export const mutants = [
         "capture_ddl() OWNER TO %I', wall",
         "capture_ddl() OWNER TO %I', role",
       ],
+      ['sql/upstream/70_hand_over.sql', "lc_messages TO %I', wall", "lc_messages TO %I', role"],
     ],
     test: ['test/rights-attacks.test.ts', 'refused'],
   },

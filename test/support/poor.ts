@@ -27,8 +27,9 @@ export async function poor(pair: Pair, setUp = ''): Promise<Poor> {
   const [role, alice, bob] = [`Follower-${tag}`, `alice_${tag}`, `bob_${tag}`]
   let capture = ''
   cleanUp(async () => {
-    // The databases are gone by then.
-    for (const uri of server) await script(uri, `DROP ROLE IF EXISTS "${role}", ${alice}, ${bob}`)
+    // The databases are gone by then; settings that a role may set are the server's.
+    for (const uri of server)
+      await script(uri, `DROP OWNED BY "${role}"; DROP ROLE IF EXISTS "${role}", ${alice}, ${bob}`)
     const made = await query(server[0]!, 'SELECT FROM pg_roles WHERE rolname = $1', [capture])
     if (made.length > 0) await script(server[0]!, `DROP OWNED BY ${capture}; DROP ROLE ${capture}`)
   })
