@@ -56,6 +56,7 @@ export class Applier {
       const began = performance.now()
       const unchanged = this.session.unchanged
       await this.apply(work.batch)
+      await this.session.settle()
       this.events.applied(work.batch, performance.now() - began, this.session.unchanged - unchanged)
       if (this.session.statements.tooMany) await this.session.statements.reset()
     }
@@ -76,7 +77,12 @@ export class Applier {
       if (reason === undefined) throw applyError(cause, { transaction: last })
       await this.session.rollback()
       this.events.redone(batch, reason)
-      for (const transaction of batch) await this.stepwise(transaction)
+      for (const transaction of batch) {
+        await this.stepwise(transaction)
+        await this.session.settle()
+      }
+      // Functions of owners that say which value was refused read each value twice.
+      if (this.session.statements.wall.ran) await this.session.statements.reset()
     }
   }
 
@@ -90,10 +96,13 @@ export class Applier {
   }
 
   private async stepwise(transaction: Transaction): Promise<void> {
+    this.session.statements.stepwise = true
     try {
       await this.one(transaction, true)
     } catch (error) {
       throw applyError(error instanceof BatchFailed ? error.error : error, { transaction })
+    } finally {
+      this.session.statements.stepwise = false
     }
   }
 
@@ -107,7 +116,7 @@ export class Applier {
     const cursor = session.cursor
     let sent = 0
     const flush = async (): Promise<void> => {
-      if (sent > 0) await expectOneRowEach(session, sent)
+      if (sent > 0) await expectOneRowEach(session, session.pipeline.sent)
       sent = 0
     }
     cursor.seek(transaction)

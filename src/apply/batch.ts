@@ -2,7 +2,7 @@ import { messageLogical, messageTruncate, messageUpdate, type Transaction } from
 import { failpointOn } from '../postgres/failpoint.ts'
 import type { ServerError } from '../postgres/response.ts'
 import type { ApplySession } from './session.ts'
-import { writeChange } from './write.ts'
+import { writeChange, writeStatement } from './write.ts'
 
 /** The quick way did not do what was expected: roll back and go step by step. */
 export class BatchFailed extends Error {
@@ -38,7 +38,7 @@ export async function sendBatch(session: ApplySession, batch: readonly Transacti
     }
   }
   await failpointOn('apply.mid-batch', session.client)
-  await expectOneRowEach(session, sent)
+  await expectOneRowEach(session, session.pipeline.sent)
 }
 
 /** Whether the message under the cursor is a row of a materialized view. Its relation is loaded. */
@@ -52,14 +52,19 @@ export function sendChange(session: ApplySession, transaction: Transaction): voi
   if (cursor.type === messageTruncate) {
     const side = transaction.sides[cursor.index]
     if (side?.kind === 'truncate')
-      pipeline.statement(statements.truncate(side.relations, side.restartIdentity))
+      for (const part of statements.truncates(side.relations, side.restartIdentity)) {
+        statements.wall.before(pipeline, part)
+        writeStatement(pipeline.writer, part)
+      }
     return
   }
   if (cursor.type === messageLogical) throw new Error('a DDL message in a batch of rows')
   change.read(cursor.buffer, cursor.offset)
   if (change.type === messageUpdate) session.unchanged += change.newTuple.unchanged
   const known = statements.of(session.relations[cursor.index]!)
-  writeChange(pipeline.writer, statements.forChange(known, change), change)
+  const prepared = statements.forChange(known, change)
+  statements.wall.before(pipeline, prepared)
+  writeChange(pipeline.writer, prepared, change)
 }
 
 /** Ends the exchange. Commands without a count (BEGIN, TRUNCATE) say -1. */

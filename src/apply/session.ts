@@ -49,6 +49,7 @@ export class ApplySession {
   async commit(last: Transaction): Promise<void> {
     await failpointOn('apply.before-commit', this.client)
     this.pipeline.open()
+    this.statements.wall.beforeCommit(this.pipeline)
     this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
     this.pipeline.statement('COMMIT')
     const result = await this.pipeline.sync(() => failpointOn('apply.commit-sent', this.client))
@@ -57,6 +58,11 @@ export class ApplySession {
     if (result.lastTag !== 'C') throw new Error('the downstream rolled back instead of committing')
     await failpointOn('apply.committed', this.client)
     this.position = last.endLsn
+  }
+
+  /** After a commit: code of a table's owner that ran at COMMIT may have changed the session, too. */
+  settle(): Promise<void> {
+    return this.statements.wall.afterCommit(this.pipeline)
   }
 
   /** Moves the row alone: the upstream went on without changing anything followed. */
@@ -73,6 +79,7 @@ export class ApplySession {
   async rollback(): Promise<void> {
     if (this.pipeline.isOpen) await this.pipeline.sync()
     await this.client.query('ROLLBACK')
+    this.statements.wall.rolledBack()
     await this.statements.reset()
   }
 
