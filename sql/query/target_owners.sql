@@ -11,7 +11,9 @@ WITH RECURSIVE untrusted AS MATERIALIZED (
 ), part AS MATERIALIZED (
   SELECT t.place, c.oid, c.relkind, t.relowner = c.relowner AS as_root, u.oid AS owner, u.rolname
   FROM target t
-  JOIN pg_catalog.pg_class c ON c.oid = t.oid OR c.oid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(t.oid) p)
+  -- and what it is a partition of: the keys of those are in its own constraint
+  JOIN pg_catalog.pg_class c ON c.oid = t.oid OR c.oid IN (
+    SELECT p.relid::oid FROM pg_catalog.pg_partition_tree(t.oid) p UNION ALL SELECT a.relid::oid FROM pg_catalog.pg_partition_ancestors(t.oid) a (relid))
   LEFT JOIN untrusted u ON u.oid = c.relowner
 ), watched AS MATERIALIZED (
   SELECT * FROM part p WHERE EXISTS (SELECT FROM part u WHERE u.place = p.place AND u.owner IS NOT NULL)
@@ -104,7 +106,7 @@ SELECT
   t.place,
   coalesce(r.rolname, p.rolname) AS owner,
   coalesce(r.oid, p.owner)::bigint AS owner_oid,
-  -- A partition of another role than its root's, which is trusted.
+  -- A partition, or what the table is a partition of, of another role than the table's, which is trusted.
   CASE WHEN r.oid IS NULL THEN p.oid::pg_catalog.regclass::text END AS partition,
   EXISTS (SELECT FROM unsafe u WHERE u.place = t.place) AS risky,
   (SELECT d.rolsuper OR pg_catalog.pg_has_role(d.oid, coalesce(r.oid, p.owner),
