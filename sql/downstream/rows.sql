@@ -20,15 +20,15 @@ END
 $$;
 
 -- Before each call of such a function: its owner may ALTER it, make another one of its name, and change how the next row is read.
-CREATE OR REPLACE FUNCTION follower.check_wall(settings text[], wall text, owner oid) RETURNS void
+CREATE OR REPLACE FUNCTION follower.check_wall(settings text[], wall name, owner oid) RETURNS void
   LANGUAGE plpgsql
   SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM set_config(settings[i], settings[i + 1], false) FROM generate_series(1, cardinality(settings), 2) i;
-  IF NOT EXISTS (
-    SELECT FROM pg_proc p
-    WHERE p.oid = to_regprocedure(format('pg_temp.%I(text[])', wall)) AND p.prosecdef AND p.proowner = owner)
+  -- The only one of its name, so that no other can be meant.
+  IF (SELECT bool_and(p.prosecdef AND p.proowner = owner AND p.proargtypes = '1009'::oidvector) AND count(*) = 1
+      FROM pg_proc p WHERE p.proname = wall AND p.pronamespace = pg_my_temp_schema()) IS NOT TRUE
   THEN
     RAISE EXCEPTION 'the function that applies rows as the owner of their table was changed by code of that owner'
       USING ERRCODE = 'FLW26';
@@ -90,9 +90,9 @@ BEGIN
 END
 $$;
 
-REVOKE ALL ON FUNCTION follower.restore_session(text[]), follower.check_wall(text[], text, oid), follower.deferring_tables(),
+REVOKE ALL ON FUNCTION follower.restore_session(text[]), follower.check_wall(text[], name, oid), follower.deferring_tables(),
   follower.fire_deferred() FROM PUBLIC;
 COMMENT ON FUNCTION follower.restore_session(text[]) IS 'follower: undoes what code of a table''s owner did to the session that applies';
-COMMENT ON FUNCTION follower.check_wall(text[], text, oid) IS 'follower: a row is about to be applied with the rights of its table''s owner';
+COMMENT ON FUNCTION follower.check_wall(text[], name, oid) IS 'follower: a row is about to be applied with the rights of its table''s owner';
 COMMENT ON FUNCTION follower.deferring_tables() IS 'follower: triggers that may wait for COMMIT';
 COMMENT ON FUNCTION follower.fire_deferred() IS 'follower: runs what waits for COMMIT, with the rights of whose code it is';

@@ -9,14 +9,16 @@ WITH RECURSIVE untrusted AS MATERIALIZED (
   JOIN pg_catalog.pg_namespace n ON n.nspname = w.schema
   JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.name AND c.relkind IN ('r', 'p', 'f', 'v')
 ), part AS MATERIALIZED (
-  SELECT t.place, c.oid, c.relkind, t.relowner = c.relowner AS as_root, u.oid AS owner, u.rolname
+  SELECT t.place, c.oid, c.relkind, u.oid AS owner, u.rolname
   FROM target t
-  -- and what it is a partition of: the keys of those are in its own constraint
-  JOIN pg_catalog.pg_class c ON c.oid = t.oid OR c.oid IN (
-    SELECT p.relid::oid FROM pg_catalog.pg_partition_tree(t.oid) p UNION ALL SELECT a.relid::oid FROM pg_catalog.pg_partition_ancestors(t.oid) a (relid))
+  CROSS JOIN LATERAL (
+    SELECT t.oid UNION SELECT p.relid::oid FROM pg_catalog.pg_partition_tree(t.oid) p
+    -- the keys of what it is a partition of are in its own constraint
+    UNION SELECT a.relid::oid FROM pg_catalog.pg_partition_ancestors(t.oid) a (relid)) k (oid)
+  JOIN pg_catalog.pg_class c ON c.oid = k.oid
   LEFT JOIN untrusted u ON u.oid = c.relowner
 ), watched AS MATERIALIZED (
-  SELECT * FROM part p WHERE EXISTS (SELECT FROM part u WHERE u.place = p.place AND u.owner IS NOT NULL)
+  SELECT * FROM part p WHERE p.place IN (SELECT u.place FROM part u WHERE u.owner IS NOT NULL)
 ), type AS (
   -- what a value is made of
   SELECT w.place, a.atttypid AS oid
@@ -53,11 +55,11 @@ WITH RECURSIVE untrusted AS MATERIALIZED (
 ), used AS MATERIALIZED (
   SELECT DISTINCT e.place, m.match[1] AS field, m.match[2]::bigint AS oid
   FROM expression e, pg_catalog.regexp_matches(e.expression, ':(funcid|opfuncid|hashfuncid|negfuncid|opno|\w*type(?:id|Id)?) (\d+)', 'g') m (match)
-), called AS (
+), called AS MATERIALIZED (
   SELECT u.place, coalesce(o.oprcode::oid, u.oid::oid) AS oid
   FROM used u LEFT JOIN pg_catalog.pg_operator o ON o.oid = u.oid AND u.field = 'opno'
   WHERE u.field ~ '(funcid|opno)$' AND u.oid <> 0
-), unsafe AS (
+), unsafe AS MATERIALIZED (
   SELECT e.place
   FROM expression e, pg_catalog.regexp_matches(e.expression, '\{([A-Z_]+)', 'g') m (node)
   WHERE m.node[1] NOT IN (
@@ -108,7 +110,7 @@ SELECT
   coalesce(r.oid, p.owner)::bigint AS owner_oid,
   -- A partition, or what the table is a partition of, of another role than the table's, which is trusted.
   CASE WHEN r.oid IS NULL THEN p.oid::pg_catalog.regclass::text END AS partition,
-  EXISTS (SELECT FROM unsafe u WHERE u.place = t.place) AS risky,
+  t.place IN (SELECT u.place FROM unsafe u) AS risky,
   (SELECT d.rolsuper OR pg_catalog.pg_has_role(d.oid, coalesce(r.oid, p.owner),
       CASE WHEN pg_catalog.current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'SET' END)
     FROM pg_catalog.pg_roles d WHERE d.rolname = current_user) AS may_act,
@@ -127,5 +129,4 @@ SELECT
     WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped) AS casts
 FROM target t
 LEFT JOIN untrusted r ON r.oid = t.relowner
-LEFT JOIN LATERAL (SELECT * FROM part p WHERE p.place = t.place AND p.owner IS NOT NULL ORDER BY p.oid LIMIT 1) p ON true
-WHERE p.owner IS NOT NULL;
+JOIN (SELECT DISTINCT ON (p.place) p.* FROM part p WHERE p.owner IS NOT NULL ORDER BY p.place, p.oid) p ON p.place = t.place;

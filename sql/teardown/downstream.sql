@@ -17,6 +17,6 @@ BEGIN
     DROP ROUTINE IF EXISTS
       follower.take_progress(text), follower.advance_progress(text, bigint, pg_lsn, pg_lsn, timestamptz),
       follower.replay(text, jsonb, text), follower.known_settings(jsonb), follower.temporary_objects(),
-      follower.restore_session(text[]), follower.check_wall(text[], text, oid), follower.deferring_tables(), follower.fire_deferred();
+      follower.restore_session(text[]), follower.check_wall(text[], name, oid), follower.deferring_tables(), follower.fire_deferred();
   END IF;
 END $$;
