@@ -1,11 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import type pg from 'pg'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { loadOwners } from '../src/apply/owners.ts'
 import { cleanUp } from './support/cleanup.ts'
+import { failure } from './support/failure.ts'
 import { type Following, follow } from './support/follow.ts'
+import { runFollower } from './support/follower.ts'
 import { pairsOfLongSuites as pairs } from './support/pairs.ts'
-import { asUser, available, inDatabase } from './support/servers.ts'
+import { asUser, available, databases, inDatabase } from './support/servers.ts'
 import { client, query, script, statements } from './support/sql.ts'
+import { waitUntil } from './support/wait.ts'
 
 /** What code in a table does, once it is downstream, to get at the rights of whoever applies its rows. */
 const code = (mallory: string): string[] => [
@@ -205,9 +209,9 @@ describe.each(pairs)('code in a table, applied by a superuser, %s', (pair) => {
     ],
     [
       'puts its own under the names of prepared statements',
-      `FOR f IN SELECT name FROM pg_prepared_statements LOOP
-         EXECUTE format('DEALLOCATE %I', f); EXECUTE format('PREPARE %I AS SELECT m.act()', f); END LOOP;
-       FOR n IN 1 .. 50 LOOP BEGIN EXECUTE format('PREPARE f%s AS SELECT m.act()', n); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; hit := true`,
+      `FOR f, types IN SELECT p.name, array_to_string(p.parameter_types, ',') FROM pg_prepared_statements p LOOP
+         EXECUTE format('DEALLOCATE %I', f);
+         EXECUTE format('PREPARE %I %s AS SELECT m.act()', f, CASE WHEN types <> '' THEN '(' || types || ')' END); END LOOP; hit := true`,
     ],
     [
       'sets what values and names mean',
@@ -257,7 +261,7 @@ describe.each(pairs)('code in a table, applied by a superuser, %s', (pair) => {
       'CREATE TABLE m.queue(a int)',
       'CREATE CONSTRAINT TRIGGER q AFTER INSERT ON m.queue DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION m.fire()',
       'ALTER TABLE m.queue ENABLE ALWAYS TRIGGER q',
-      `CREATE FUNCTION m.attack() RETURNS trigger LANGUAGE plpgsql AS $attack$ DECLARE f text; n int; hit boolean := false; BEGIN
+      `CREATE FUNCTION m.attack() RETURNS trigger LANGUAGE plpgsql AS $attack$ DECLARE f text; types text; hit boolean := false; BEGIN
          IF to_regclass('m.ran') IS NOT NULL THEN
            BEGIN ${body.replaceAll('%M', mallory)}; EXCEPTION WHEN OTHERS THEN INSERT INTO m.failed VALUES (SQLERRM); END;
            IF hit THEN INSERT INTO m.hit VALUES (1); END IF;
@@ -307,5 +311,248 @@ describe.each(pairs)('code in a table, applied by a superuser, %s', (pair) => {
         { count: '4' },
       ])
     else expect(failed[0]?.what).toMatch(/cannot set parameter|permission denied/)
+  })
+})
+
+/** Downstream only: the tables belong to a role that may do nothing else, and have a trigger, so that their rows take the way of their owner. */
+function ofOwner(role: string, tables: readonly string[]): string[] {
+  return [
+    `DO $do$ BEGIN CREATE ROLE ${role}; EXCEPTION WHEN duplicate_object THEN NULL; END $do$`,
+    `CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN coalesce(NEW, OLD); END'`,
+    ...tables.flatMap((table) => [
+      `ALTER TABLE ${table} OWNER TO ${role}`,
+      `CREATE TRIGGER fire BEFORE INSERT OR UPDATE OR DELETE ON ${table} FOR EACH ROW EXECUTE FUNCTION fire()`,
+      `ALTER TABLE ${table} ENABLE ALWAYS TRIGGER fire`,
+    ]),
+  ]
+}
+
+/** A role that is dropped after the databases of the test. */
+function owner(): { role: string; of: (f: Following) => void } {
+  const role = `owner_${randomBytes(4).toString('hex')}`
+  let end: string | undefined
+  cleanUp(() => end && script(inDatabase(end, 'postgres'), `DROP ROLE ${role}`))
+  return {
+    role,
+    of: (f) => {
+      end = f.downstream
+    },
+  }
+}
+
+describe.each(pairs)('rows with the rights of their owner, %s', (pair) => {
+  if (!available(pair)) return it.skip('no server')
+
+  it('are the same: types, lengths, TOAST, keys, identities, partitions', async () => {
+    const { role, of } = owner()
+    const tables = ['typed', 'whole', 'parts', 'self', 'wide']
+    const f = await follow({
+      pair,
+      args: ['--no-identity', 'full', '--log-level', 'debug'],
+      before: [
+        `CREATE TYPE mood AS ENUM ('NULL', 'a,b')`,
+        'CREATE TYPE pair AS (a int, "B b" mood, c char(3))',
+        'CREATE DOMAIN word AS name CHECK (VALUE <> $$x$$)'.replaceAll('$$', "'"),
+        `CREATE TABLE typed(k int PRIMARY KEY, n name, c "char", r regclass, x xml, w word, b bit(3), vb varbit(5), p char(4), v varchar(4),
+           t text, y bytea, j json, jb jsonb, q pair, qs pair[], ws word[], i interval, z numeric(5,2), o float8, m mood, g int4range, d date)`,
+        'CREATE TABLE whole(n numeric, t text)',
+        'CREATE TABLE parts(a int, b text, PRIMARY KEY (a)) PARTITION BY RANGE (a)',
+        'CREATE TABLE p1 PARTITION OF parts FOR VALUES FROM (0) TO (10)',
+        'CREATE TABLE p2 PARTITION OF parts FOR VALUES FROM (10) TO (20)',
+        'CREATE TABLE self(a int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, p int, n int, met int)',
+        `CREATE TABLE wide(${Array.from({ length: 150 }, (_, i) => `c${i} int`).join(', ')}, PRIMARY KEY (c0))`,
+      ],
+      downstreamOnly: [
+        ...ofOwner(role, tables),
+        `ALTER TABLE p1 OWNER TO ${role}`,
+        `ALTER TABLE p2 OWNER TO ${role}`,
+      ],
+    })
+    of(f)
+    await f.run(`INSERT INTO typed VALUES (1, repeat('n', 70), '\\377', 'typed', '<a/>', 'NULL', '101', '10', 'a ', 'ab', '', '\\x00ff', '{"a": 1,  "a":2}', '{"b":1}',
+        '(1,"a,b",c )', ARRAY['(,NULL,)', NULL]::pair[], ARRAY['NULL', NULL, '{}'], '-1 mon +2 days -03:00', 1.50, 'NaN', 'NULL', '[1,5)', '0044-03-15 BC');
+      INSERT INTO typed(k, r, c, n) VALUES (2, 'pg_class', '', ''), (3, NULL, 'ä', 'ä'), (4, '999999', 'a', 'null');
+      UPDATE typed SET k = 5, t = 'ä😀' WHERE k = 3; UPDATE typed SET t = NULL; DELETE FROM typed WHERE k = 2;
+      INSERT INTO whole VALUES (1.0, 'a'), (1.00, 'a'), (NULL, NULL), (NULL, NULL), (2, repeat(md5('x'), 5000));
+      UPDATE whole SET n = 3 WHERE n::text = '1.00'; DELETE FROM whole WHERE ctid = '(0,3)'; UPDATE whole SET n = 4 WHERE n = 2;
+      INSERT INTO parts VALUES (1, 'a'), (11, 'b'); UPDATE parts SET a = 12 WHERE a = 1; UPDATE parts SET b = 'c'; DELETE FROM parts WHERE a = 11;
+      INSERT INTO self(p, n, met) VALUES (1, 2, 3), (4, 5, 6); UPDATE self SET a = DEFAULT WHERE a = 1; UPDATE self SET met = 7;
+      INSERT INTO wide(c0, c149) VALUES (1, 2); UPDATE wide SET c1 = c149, c0 = 3`)
+    await script(f.upstream, `ALTER TABLE typed ALTER t SET STORAGE EXTERNAL`)
+    await f.run(
+      `INSERT INTO typed(k, t) VALUES (9, repeat('x', 9000)); UPDATE typed SET v = 'new' WHERE k = 9; UPDATE typed SET k = 10 WHERE k = 9`,
+    )
+    for (const table of tables) {
+      const [above, below] = await f.both(`SELECT t::text FROM ${table} t ORDER BY 1`)
+      expect(below, table).toBe(above)
+    }
+    expect(f.follower.output).not.toContain('step by step')
+    // A length is checked, not cut to.
+    await script(
+      f.downstream,
+      'ALTER TABLE typed ALTER v TYPE varchar(3) USING left(v, 3), DROP COLUMN vb, ADD COLUMN vb varbit(2)',
+    )
+    expect(await f.stop()).toBe(0)
+    f.start()
+    await script(f.upstream, `INSERT INTO typed(k, v) VALUES (20, 'abcd')`)
+    expect(await failure(f.follower, 8)).toMatchObject({
+      code: 'FLW-312',
+      sqlstate: '22001',
+      context: { relation: 'public.typed', key: '(k)=(20)' },
+    })
+  })
+
+  it('have the same conflicts, and errors with their place', async () => {
+    const { role, of } = owner()
+    const f = await follow({
+      pair,
+      before: [
+        'CREATE TABLE c(a int PRIMARY KEY, b text, u int UNIQUE)',
+        'CREATE TABLE i(a int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, b text)',
+      ],
+      downstreamOnly: [
+        ...ofOwner(role, ['c', 'i']),
+        `INSERT INTO c VALUES (1, 'down', NULL), (2, 'down', 20)`,
+        `INSERT INTO i OVERRIDING SYSTEM VALUE VALUES (1, 'down')`,
+        `ALTER TABLE c ADD CONSTRAINT short CHECK (length(b) < 5)`,
+      ],
+      args: ['--on-conflict', 'insert_exists=overwrite', '--on-conflict', 'update_missing=overwrite'],
+    })
+    of(f)
+    await f.run(`INSERT INTO c VALUES (1, 'up'), (3, 'up'); INSERT INTO i(b) VALUES ('up')`)
+    await script(f.downstream, 'DELETE FROM c WHERE a = 3')
+    await f.run(`UPDATE c SET b = 'new' WHERE a = 3`)
+    expect(await query(f.downstream, 'SELECT a, b FROM c ORDER BY a')).toEqual([
+      { a: '1', b: 'up' },
+      { a: '2', b: 'down' },
+      { a: '3', b: 'new' },
+    ])
+    expect(await query(f.downstream, 'SELECT * FROM i')).toEqual([{ a: '1', b: 'up' }])
+    expect(await f.stop()).toBe(0)
+    f.start(['--on-conflict', 'insert_exists=skip', '--on-conflict', 'delete_missing=skip'])
+    await script(f.downstream, `DELETE FROM c WHERE a = 1`)
+    await f.run(`INSERT INTO c VALUES (2, 'up', 5); DELETE FROM c WHERE a = 1`)
+    expect(await query(f.downstream, 'SELECT a, b, u FROM c WHERE a = 2')).toEqual([
+      { a: '2', b: 'down', u: '20' },
+    ])
+    await script(f.upstream, `INSERT INTO c VALUES (7, 'too long')`)
+    expect(await failure(f.follower, 8)).toMatchObject({
+      code: 'FLW-311',
+      sqlstate: '23514',
+      context: { relation: 'public.c', key: '(a)=(7)', constraint: 'short' },
+    })
+    await script(f.downstream, 'ALTER TABLE c DROP CONSTRAINT short, ALTER b TYPE date USING NULL')
+    f.start()
+    expect(await failure(f.follower, 8)).toMatchObject({
+      code: 'FLW-312',
+      sqlstate: '22007',
+      context: { relation: 'public.c', key: '(a)=(7)', column: 'b' },
+    })
+    await script(f.downstream, 'ALTER TABLE c ALTER b TYPE text')
+    f.start()
+    await f.settle()
+    await script(f.downstream, 'DELETE FROM c WHERE a = 7')
+    await script(f.upstream, `UPDATE c SET b = 'x' WHERE a = 7`)
+    expect(await failure(f.follower, 8)).toMatchObject({
+      code: 'FLW-330',
+      context: { conflict: 'update_missing', key: '(a)=(7)' },
+    })
+  })
+
+  it('are not needed for ordinary tables, and for what cannot be told they are', async () => {
+    const { role, of } = owner()
+    const ordinary = [
+      `CREATE TABLE o1(a serial PRIMARY KEY, b text NOT NULL DEFAULT 'x' CHECK (length(b) < 10 AND b ~ '^x'), price numeric(9,2) DEFAULT 0 CHECK (price >= 0),
+         at timestamptz DEFAULT now() CHECK (at > '2020-01-01'), u uuid DEFAULT gen_random_uuid(), m mood DEFAULT 'b' CHECK (m IN ('a', 'b')), j jsonb DEFAULT '{}',
+         g text GENERATED ALWAYS AS (lower(b)) STORED, w word, s short[], i bigint GENERATED ALWAYS AS IDENTITY)`,
+      'CREATE TABLE o2(a int PRIMARY KEY, b text); CREATE INDEX ON o2 (lower(b)) WHERE b IS NOT NULL',
+      'CREATE TABLE o3(a int) PARTITION BY RANGE ((a / 2)); CREATE TABLE o3p PARTITION OF o3 DEFAULT',
+    ]
+    const risky = [
+      `CREATE TABLE r1(a text CHECK (query_to_xml(a, true, true, '') IS NOT NULL))`,
+      `CREATE TABLE r2(a text DEFAULT current_setting('primary_conninfo'))`,
+      'CREATE TABLE r3(a ranged)',
+      'CREATE TABLE r4(a int DEFAULT own())',
+      'CREATE VIEW r5 AS SELECT a FROM o2',
+      'CREATE TABLE r6(a odd[])',
+      'CREATE TABLE r7(a int CHECK (satisfies_hash_partition(1, 1, 0, a)))',
+      'CREATE TABLE r8(a int DEFAULT setval(1, 1))',
+    ]
+    const db = await databases(pair)
+    of({ downstream: db.downstream } as Following)
+    await statements(db.downstream, [`CREATE ROLE ${role} LOGIN`, `GRANT CREATE ON SCHEMA public TO ${role}`])
+    await statements(asUser(db.downstream, role), [
+      `CREATE TYPE mood AS ENUM ('a', 'b')`,
+      `CREATE DOMAIN word AS text DEFAULT 'x' CHECK (VALUE <> 'y')`,
+      'CREATE DOMAIN short AS varchar(3)',
+      'CREATE FUNCTION own() RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT 1$$',
+      'CREATE DOMAIN odd AS int DEFAULT own()',
+      'CREATE FUNCTION far(float8, float8) RETURNS float8 LANGUAGE sql IMMUTABLE AS $$SELECT 1.0::float8$$',
+      'CREATE TYPE ranged AS RANGE (subtype = float8, subtype_diff = far)',
+      ...ordinary,
+      ...risky,
+    ])
+    const names = ['o1', 'o2', 'o3', 'o3p', 'r1', 'r2', 'r3', 'r4', 'r5', 'r6', 'r7', 'r8']
+    const it = await client(db.downstream)
+    const relations = names.map(
+      (name) => ({ oid: 0, schema: 'public', name, identity: 'd', columns: [] }) as const,
+    )
+    const owners = await loadOwners(it, relations)
+    expect(owners.map((each) => each?.role)).toEqual(names.map(() => role))
+    expect(names.filter((_, i) => owners[i]!.risky)).toEqual(names.slice(4))
+    // A superuser's own are nobody else's, nor are the role's to itself.
+    await statements(db.downstream, ['ALTER TABLE r1 OWNER TO postgres'])
+    expect((await loadOwners(it, relations.slice(4, 5)))[0]).toBeUndefined()
+    expect(
+      (await loadOwners(await client(asUser(db.downstream, role)), relations.slice(5, 6)))[0],
+    ).toBeUndefined()
+  })
+})
+
+describe('a daemon that is no superuser', () => {
+  it('stops at rows that run code of an owner for whom it may not act, and says what to grant', async () => {
+    const { role, of } = owner()
+    const daemon = `${role}_daemon`
+    const db = await databases('18')
+    cleanUp(async () => {
+      for (const end of [db.upstream, db.downstream])
+        await script(end, `DROP OWNED BY ${daemon} CASCADE; DROP ROLE ${daemon}`)
+    })
+    of({ downstream: db.downstream } as Following)
+    for (const end of [db.upstream, db.downstream])
+      await statements(end, [
+        `CREATE ROLE ${daemon} LOGIN REPLICATION`,
+        `GRANT CREATE ON DATABASE ${db.name} TO ${daemon}`,
+        'CREATE TABLE t(a int PRIMARY KEY)',
+      ])
+    await script(db.upstream, `ALTER TABLE t OWNER TO ${daemon}`)
+    await statements(db.downstream, [
+      `GRANT SET ON PARAMETER session_replication_role TO ${daemon}`,
+      ...ofOwner(role, ['t']),
+      'CREATE TABLE ran(who name)',
+      'GRANT INSERT ON ran TO PUBLIC',
+      `CREATE OR REPLACE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.ran VALUES (current_user); RETURN NEW; END'`,
+    ])
+    const args = [
+      'start',
+      '--upstream',
+      asUser(db.upstream, daemon),
+      '--downstream',
+      asUser(db.downstream, daemon),
+      '--name',
+      db.name,
+    ]
+    args.push('--ddl', 'off', '--tables', 'public.t', '--copy', 'none')
+    const first = runFollower(args)
+    await first.ready({ upstream: db.upstream })
+    await script(db.upstream, 'INSERT INTO t VALUES (1)')
+    const error = await failure(first, 8)
+    expect(error).toMatchObject({ code: 'FLW-316', context: { relation: 'public.t', role } })
+    expect(error.context.lsn).toBeDefined()
+    await script(db.downstream, error.fix)
+    const second = runFollower(args)
+    await waitUntil(async () => (await query(db.downstream, 'SELECT a FROM t')).length === 1)
+    expect(await query(db.downstream, 'SELECT who FROM ran')).toEqual([{ who: role }])
+    await second.stop()
   })
 })

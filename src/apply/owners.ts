@@ -59,11 +59,11 @@ export function requireActing(relation: Relation, owner: TableOwner, daemon: str
       detail:
         owner.partition === undefined
           ? `${name} has triggers, rules or expressions that run as its owner ${owner.role}, for whom ${daemon} may not act`
-          : `its partition ${name} belongs to ${owner.role}, and so do triggers, rules or expressions of it, but the table itself to another role`,
+          : `it is part of one partitioned table with ${name}, which belongs to ${owner.role} while it does not; one of them has triggers, rules or expressions`,
       fix:
         owner.partition === undefined
           ? [`GRANT ${role} TO ${quoteIdentifier(daemon)};   -- downstream`]
-          : [`ALTER TABLE ${name} OWNER TO …;   -- downstream: the owner of ${relationName(relation)}`],
+          : [`ALTER TABLE ${name} OWNER TO …;   -- downstream: one owner for the table and its partitions`],
       context: { relation: relationName(relation), role: owner.role },
     },
   )

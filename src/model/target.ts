@@ -27,7 +27,7 @@ export interface TableOwner {
   readonly risky: boolean
   /** The daemon's role may act for the owner. */
   readonly mayAct: boolean
-  /** The partition that belongs to this role while the table itself belongs to one that is trusted. */
+  /** The partition, or what the table is a partition of, that belongs to this role while the table belongs to a trusted one. */
   readonly partition: string | undefined
   /** How a text becomes a value of a column's type, as its input function makes it. */
   readonly casts: ReadonlyMap<string, ColumnCast>
