@@ -1,11 +1,13 @@
+import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import type pg from 'pg'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { quoteLiteral } from '../src/postgres/identifier.ts'
+import { cleanUp } from './support/cleanup.ts'
 import { type Following, follow } from './support/follow.ts'
 import { pairsOfLongSuites as pairs } from './support/pairs.ts'
-import { available, databases, type Pair } from './support/servers.ts'
-import { client, query } from './support/sql.ts'
+import { available, databases, inDatabase, type Pair } from './support/servers.ts'
+import { client, query, script } from './support/sql.ts'
 import { extensions, type Kind, kinds, userTypes } from './support/types.ts'
 
 /** The seed and the number of cases: FOLLOWER_SEED, FOLLOWER_PROPERTY_RUNS. */
@@ -91,9 +93,17 @@ beforeAll(() => {
   )
 })
 
-describe.each(pairs)('values of every type, %s, under hostile settings of role and database', (pair) => {
-  it.skipIf(!available(pair))('arrive as they are, in rows and as keys', { timeout: 120_000 }, async () => {
-    const { f, all } = await prepare(pair)
+/** With a trigger, the rows of a table take another way: in functions of the table's owner. */
+const hows = pairs.flatMap((pair) => [
+  [pair, 'as they are'] as const,
+  ...(process.env.FOLLOWER_SLOW === '1'
+    ? [[pair, "as they are, with the rights of their tables' owner"] as const]
+    : []),
+])
+
+describe.each(hows)('values of every type, %s, under hostile settings of role and database', (pair, how) => {
+  it.skipIf(!available(pair))(`arrive ${how}, in rows and as keys`, { timeout: 120_000 }, async () => {
+    const { f, all } = await prepare(pair, how !== 'as they are')
     const [up, down] = await Promise.all([client(f.upstream), client(f.downstream)])
     const images: string[] = []
     for (const [i, kind] of all.entries()) images.push(...(await imagesOf(up, kind, i)))
@@ -301,13 +311,18 @@ describe('any values', () => {
 })
 
 /** A `full` table without a key and, where the type allows, a `key` table for each kind; OIDs differ at both ends. */
-async function prepare(pair: Pair): Promise<{ f: Following; all: readonly Kind[] }> {
+async function prepare(pair: Pair, walled: boolean): Promise<{ f: Following; all: readonly Kind[] }> {
   const major = Math.min(...pair.split('-').map(Number))
   const present = await extensionsOf(pair)
   const all = kinds(major, present)
+  const owner = `owner_${randomBytes(4).toString('hex')}`
+  let server: string | undefined
+  // After the database, so registered before it.
+  if (walled) cleanUp(() => server && script(inDatabase(server, 'postgres'), `DROP ROLE IF EXISTS ${owner}`))
   const f = await follow({
     pair,
     args: ['--no-identity', 'full'],
+    downstreamOnly: walled ? ownedBy(owner) : [],
     downstreamFirst: [
       ...Array.from({ length: 7 }, (_, i) => `CREATE TYPE shift${i} AS ENUM ()`),
       ...present.map((name) => `CREATE EXTENSION ${name}; DROP EXTENSION ${name}`),
@@ -326,7 +341,23 @@ async function prepare(pair: Pair): Promise<{ f: Following; all: readonly Kind[]
     ],
     env: { PGOPTIONS: undefined },
   })
+  server = f.downstream
   return { f, all }
+}
+
+/** All tables of the schema public belong to the role, and have a trigger that does nothing. */
+function ownedBy(role: string): string[] {
+  return [
+    `CREATE ROLE ${role}`,
+    `GRANT USAGE ON SCHEMA "an Other" TO ${role}`,
+    `CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN coalesce(NEW, OLD); END'`,
+    `DO $do$ DECLARE t regclass; BEGIN
+       FOR t IN SELECT c.oid FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace LOOP
+         EXECUTE format('ALTER TABLE %s OWNER TO ${role}', t);
+         EXECUTE format('CREATE TRIGGER fire BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION public.fire()', t);
+         EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER fire', t);
+       END LOOP; END $do$`,
+  ]
 }
 
 /** Queries whose output is all that a kind's tables hold: PostgreSQL's text of the values, and their binary form. */

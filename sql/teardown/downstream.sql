@@ -16,6 +16,7 @@ BEGIN
     DROP TABLE IF EXISTS follower.progress;
     DROP ROUTINE IF EXISTS
       follower.take_progress(text), follower.advance_progress(text, bigint, pg_lsn, pg_lsn, timestamptz),
-      follower.replay(text, jsonb, text), follower.known_settings(jsonb), follower.temporary_objects();
+      follower.replay(text, jsonb, text), follower.known_settings(jsonb), follower.temporary_objects(),
+      follower.restore_session(text[]), follower.check_wall(text[], name, oid), follower.deferring_tables(), follower.fire_deferred();
   END IF;
 END $$;

@@ -57,6 +57,7 @@ export class Applier {
       const began = performance.now()
       const unchanged = this.session.unchanged
       await this.apply(work.batch)
+      await this.session.settle()
       this.events.applied(work.batch, performance.now() - began, this.session.unchanged - unchanged)
       if (this.session.statements.tooMany) await this.session.statements.reset()
     }
@@ -77,7 +78,12 @@ export class Applier {
       if (reason === undefined) throw applyError(cause, this.placeOf(last))
       await this.session.rollback()
       this.events.redone(batch, reason)
-      for (const transaction of batch) await this.stepwise(transaction)
+      for (const transaction of batch) {
+        await this.stepwise(transaction)
+        await this.session.settle()
+      }
+      // Functions of owners that say which value was refused read each value twice.
+      if (this.session.statements.wall.ran) await this.session.statements.reset()
     }
   }
 
@@ -91,10 +97,13 @@ export class Applier {
   }
 
   private async stepwise(transaction: Transaction): Promise<void> {
+    this.session.statements.stepwise = true
     try {
       await this.one(transaction, true)
     } catch (error) {
       throw applyError(error instanceof BatchFailed ? error.error : error, this.placeOf(transaction))
+    } finally {
+      this.session.statements.stepwise = false
     }
   }
 
@@ -109,7 +118,7 @@ export class Applier {
     const cursor = session.cursor
     let sent = 0
     const flush = async (): Promise<void> => {
-      if (sent > 0) await expectOneRowEach(session, sent)
+      if (sent > 0) await expectOneRowEach(session)
       sent = 0
     }
     cursor.seek(transaction)

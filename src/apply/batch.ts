@@ -2,7 +2,7 @@ import { messageLogical, messageTruncate, messageUpdate, type Transaction } from
 import { failpointOn } from '../postgres/failpoint.ts'
 import type { ServerError } from '../postgres/response.ts'
 import type { ApplySession } from './session.ts'
-import { writeChange } from './write.ts'
+import { writeChange, writeStatement } from './write.ts'
 
 /** The quick way did not do what was expected: roll back and go step by step. */
 export class BatchFailed extends Error {
@@ -29,22 +29,21 @@ export async function sendBatch(session: ApplySession, batch: readonly Transacti
   await session.statements.load(batch.flatMap((transaction) => [...transaction.relations]))
   session.pipeline.open()
   for (const statement of session.begin) session.pipeline.statement(statement)
-  let sent = session.begin.length
+  let changes = 0
   for (const transaction of batch) {
     session.cursor.seek(transaction)
     while (!session.pipeline.refused && session.cursor.advance()) {
       if (isIgnored(session)) continue
       sendChange(session, transaction)
-      if (++sent % lookEvery !== 0) continue
+      if (++changes % lookEvery !== 0) continue
       if (session.pipeline.writer.congested) await session.pipeline.drained()
-      if (sent < exchangeLimit) continue
-      await expectOneRowEach(session, sent)
+      if (session.pipeline.sent < exchangeLimit) continue
+      await expectOneRowEach(session)
       session.pipeline.open()
-      sent = 0
     }
   }
   await failpointOn('apply.mid-batch', session.client)
-  await expectOneRowEach(session, sent)
+  await expectOneRowEach(session)
 }
 
 /** Whether the message under the cursor is a row of a materialized view. Its relation is loaded. */
@@ -58,19 +57,24 @@ export function sendChange(session: ApplySession, transaction: Transaction): voi
   if (cursor.type === messageTruncate) {
     const side = transaction.sides[cursor.index]
     if (side?.kind === 'truncate')
-      pipeline.statement(statements.truncate(side.relations, side.restartIdentity))
+      for (const part of statements.truncates(side.relations, side.restartIdentity)) {
+        statements.wall.before(pipeline, part)
+        writeStatement(pipeline.writer, part)
+      }
     return
   }
   if (cursor.type === messageLogical) throw new Error('a DDL message in a batch of rows')
   change.read(cursor.buffer, cursor.offset)
   if (change.type === messageUpdate) session.unchanged += change.newTuple.unchanged
   const known = statements.of(session.relations[cursor.index]!)
-  writeChange(pipeline.writer, statements.forChange(known, change), change)
+  const prepared = statements.forChange(known, change)
+  statements.wall.before(pipeline, prepared)
+  writeChange(pipeline.writer, prepared, change)
 }
 
 /** Ends the exchange. Commands without a count (BEGIN, TRUNCATE) say -1. */
-export async function expectOneRowEach(session: ApplySession, sent: number): Promise<void> {
-  const { pipeline } = session
+export async function expectOneRowEach({ pipeline }: ApplySession): Promise<void> {
+  const { sent } = pipeline
   const result = await pipeline.sync()
   if (result.error) throw new BatchFailed(result.error)
   if (result.completed !== sent) throw new Error(`${sent} statements sent, ${result.completed} completed`)

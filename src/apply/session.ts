@@ -82,6 +82,7 @@ export class ApplySession {
   async commit(last: Transaction): Promise<void> {
     await failpointOn('apply.before-commit', this.client)
     this.pipeline.open()
+    this.statements.wall.beforeCommit(this.pipeline)
     this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
     this.pipeline.statement('COMMIT')
     const result = await this.pipeline.sync(() => failpointOn('apply.commit-sent', this.client))
@@ -103,6 +104,11 @@ export class ApplySession {
     if (this.cascades) await this.client.query(deferConstraints)
   }
 
+  /** After a commit: code of a table's owner that ran at COMMIT may have changed the session, too. */
+  settle(): Promise<void> {
+    return this.statements.wall.afterCommit(this.pipeline)
+  }
+
   /** Moves the row alone: the upstream went on without changing anything followed. */
   async move(lsn: Lsn): Promise<void> {
     await failpointOn('progress.keepalive', this.client)
@@ -117,6 +123,7 @@ export class ApplySession {
   async rollback(): Promise<void> {
     if (this.pipeline.isOpen) await this.pipeline.sync()
     await this.client.query('ROLLBACK')
+    this.statements.wall.rolledBack()
     await this.statements.reset()
   }
 

@@ -2,16 +2,20 @@ import type pg from 'pg'
 import type { RowChange } from '../model/changes.ts'
 import type { Relation } from '../model/relation.ts'
 import type { ChangeShape, Planner, RowStatement } from '../model/statement.ts'
-import type { TargetTable } from '../model/target.ts'
+import type { TableOwner, TargetTable } from '../model/target.ts'
 import { refuseTriggers } from './ordinary-triggers.ts'
+import { isSameOwner, loadOwners, requireActing } from './owners.ts'
 import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
 import { loadTargets, missingTable } from './targets.ts'
+import { Wall, type WallFunction } from './wall.ts'
 
 /** A statement that has, or soon will have, a name on the server. */
 export interface Prepared {
   readonly statement: RowStatement
   readonly name: string
   parsed: boolean
+  /** The statement is a call of this function. */
+  readonly wall?: WallFunction
 }
 
 /** All that is known of one relation's downstream table in this session. */
@@ -21,6 +25,8 @@ export interface RelationStatements {
   readonly identityAlways: IdentityAlways
   readonly common: (Prepared | undefined)[]
   readonly others: Map<string, Prepared>
+  /** The same with the rights of the table's owner, once it is needed. */
+  asOwner?: RelationStatements
 }
 
 /** How many statements may stay prepared before all are dropped and prepared again as needed. */
@@ -30,6 +36,9 @@ const maxPrepared = 1000
 export class Statements {
   /** Whether the transaction in hand makes a materialized view of this name later on. */
   makesView: ((relation: Relation) => boolean) | undefined
+  /** Row by row: errors have to say which value it was, and functions of a table's owner are made for each row. */
+  stepwise = false
+  readonly wall: Wall
   /** Materialized views: their rows come of their own refresh. */
   private readonly ignored = new Set<Relation>()
   private readonly known = new Map<Relation, RelationStatements>()
@@ -44,21 +53,27 @@ export class Statements {
     this.haltOnTriggers = haltOnTriggers
     this.client = client
     this.planner = planner
+    this.wall = new Wall(client, () => this.forgetParsed())
   }
 
   /** Reads the downstream tables of relations that are new. Throws a FollowerError where one is missing. */
   async load(relations: Iterable<Relation>): Promise<void> {
+    await this.wall.clean()
+    if (this.wall.ran) await this.lookAgain()
     const missing = [...new Set(relations)].filter((relation) => !this.has(relation))
     if (missing.length === 0) return
     const targets = await loadTargets(this.client, missing)
+    const owners = await loadOwners(this.client, missing)
+    if (owners.some((owner) => owner !== undefined)) await this.wall.learn()
+    if (this.haltOnTriggers) await refuseTriggers(this.client, missing)
     for (const [i, relation] of missing.entries()) {
-      const target = targets[i]
+      const owner = owners[i]
+      const target = targets[i] && owner ? { ...targets[i], owner } : targets[i]
       if (target ? target.kind === 'm' : relation.mayBeView && this.makesView?.(relation)) {
         this.ignored.add(relation)
         continue
       }
       if (!target) throw missingTable(relation)
-      if (this.haltOnTriggers) await refuseTriggers(this.client, relation)
       const always = relation.columns.flatMap((column, at) =>
         target.columns.get(column.name)?.identityAlways ? [at] : [],
       )
@@ -71,7 +86,29 @@ export class Statements {
   of(relation: Relation): RelationStatements {
     const known = this.known.get(relation)
     if (!known) throw new Error(`target of ${relation.schema}.${relation.name} is not loaded`)
-    return known
+    const { owner } = known.target
+    return owner && (owner.risky || this.wall.ran) ? this.ofOwner(known, owner) : known
+  }
+
+  private ofOwner(known: RelationStatements, owner: TableOwner): RelationStatements {
+    if (!known.asOwner) {
+      requireActing(known.relation, owner, this.client.user ?? '')
+      const target = { ...known.target, asOwner: true }
+      known.asOwner = { ...known, target, common: [], others: new Map() }
+    }
+    return known.asOwner
+  }
+
+  /** Code of one owner may have given code to tables that had none. */
+  private async lookAgain(): Promise<void> {
+    const harmless = [...this.known.values()].filter(({ target }) => target.owner && !target.owner.risky)
+    if (harmless.length === 0) return
+    const owners = await loadOwners(
+      this.client,
+      harmless.map(({ relation }) => relation),
+    )
+    if (harmless.every(({ target }, i) => isSameOwner(target.owner, owners[i]))) this.wall.ran = false
+    else await this.reset()
   }
 
   has(relation: Relation): boolean {
@@ -89,7 +126,7 @@ export class Statements {
       return this.forShape(known, shapeOf(change, known.identityAlways))
     const shape = commonShape(change)
     const prepared = known.common[shape]
-    if (prepared) return prepared
+    if (prepared && !(prepared.wall && this.stepwise)) return prepared
     const made = this.forShape(known, shapeOf(change, known.identityAlways))
     known.common[shape] = made
     return made
@@ -105,16 +142,27 @@ export class Statements {
     return this.keep(known, key, () => this.planner.exists(known.relation, known.target, shape))
   }
 
-  truncate(relations: readonly Relation[], restartIdentity: boolean): string {
-    return this.planner.truncate(
-      relations.map((relation) => this.of(relation).target),
-      restartIdentity,
-    )
+  /** One statement for all tables, since foreign keys may demand it; but for those of owners that are not trusted, one for each owner. */
+  truncates(relations: readonly Relation[], restartIdentity: boolean): Prepared[] {
+    const byOwner = new Map<number | undefined, TargetTable[]>()
+    for (const { target } of relations.map((relation) => this.of(relation))) {
+      const owner = target.asOwner ? target.owner?.oid : undefined
+      byOwner.set(owner, [...(byOwner.get(owner) ?? []), target])
+    }
+    return [...byOwner.values()].map((targets) => {
+      const sql = this.planner.truncate(targets, restartIdentity)
+      const statement = { sql, types: [], parameters: new Int16Array() }
+      const { asOwner, owner } = targets[0]!
+      return asOwner && owner
+        ? this.wall.wrap(statement, owner, false)
+        : { statement, name: '', parsed: false }
+    })
   }
 
   /** Forgets everything, here and on the server: after DDL, after an error, or when there are too many. */
   async reset(): Promise<void> {
     this.ignored.clear()
+    await this.wall.drop()
     if (this.known.size === 0) return
     this.known.clear()
     this.sinceReset = 0
@@ -127,11 +175,19 @@ export class Statements {
 
   private keep(known: RelationStatements, key: string, plan: () => RowStatement): Prepared {
     let prepared = known.others.get(key)
-    if (!prepared) {
-      prepared = { statement: plan(), name: `f${++this.made}`, parsed: false }
+    if (!prepared || (prepared.wall && this.stepwise)) {
+      const statement = plan()
+      prepared = statement.owner
+        ? this.wall.wrap(statement, statement.owner, this.stepwise)
+        : { statement, name: `f${++this.made}`, parsed: false }
       this.sinceReset++
       known.others.set(key, prepared)
     }
     return prepared
+  }
+
+  private forgetParsed(): void {
+    for (const { common, others } of this.known.values())
+      for (const prepared of [...common, ...others.values()]) if (prepared) prepared.parsed = false
   }
 }

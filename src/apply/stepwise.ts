@@ -12,6 +12,7 @@ import { keyText, type Place } from './place.ts'
 import type { ApplySession } from './session.ts'
 import { shapeOf } from './shape.ts'
 import type { Prepared, RelationStatements } from './statements.ts'
+import { firstProbe } from './wall.ts'
 import { writeChange } from './write.ts'
 
 export type OnConflict = Readonly<Record<ConflictType, ConflictResolution>>
@@ -187,7 +188,10 @@ function mayLackColumns({ relation, target }: RelationStatements): boolean {
 
 /** Runs one prepared statement for the current change; returns how many rows it met. */
 async function run(session: ApplySession, place: Place, prepared: Prepared): Promise<number> {
-  const write = (): void => writeChange(session.pipeline.writer, prepared, session.change)
+  const write = (): void => {
+    session.statements.wall.before(session.pipeline, prepared)
+    writeChange(session.pipeline.writer, prepared, session.change)
+  }
   return exchange(session, place, write, (error) => refusedColumn(error, place, prepared))
 }
 
@@ -200,14 +204,16 @@ async function exchange(
   session.pipeline.open()
   write()
   const { error } = await session.pipeline.sync()
-  if (!error) return session.pipeline.counts[0] ?? 0
+  if (!error) return session.pipeline.lastCount
   const refused = column?.(error)
   throw applyError(error, refused === undefined ? place : { ...place, column: refused })
 }
 
 /** The server names a parameter that its type refuses in CONTEXT only: `unnamed portal parameter $2 = …`. */
 function refusedColumn(error: ServerError, place: Place, prepared: Prepared): string | undefined {
-  const number = /\$(\d+)/.exec(error.where ?? '')?.[1]
+  const where = error.where ?? ''
+  const probed = /follower_row_\d+\(text\[\]\) line (\d+) at assignment/.exec(where)?.[1]
+  const number = prepared.wall ? probed && Number(probed) - firstProbe + 1 : /\$(\d+)/.exec(where)?.[1]
   const ref = number === undefined ? undefined : prepared.statement.parameters[Number(number) - 1]
   return ref === undefined ? undefined : place.relation?.columns[ref >= 0 ? ref : -1 - ref]?.name
 }

@@ -8,7 +8,8 @@ export function writeChange(writer: MessageWriter, prepared: Prepared, change: R
   const { parameters } = prepared.statement
   if (!prepared.parsed) {
     writer.parse(prepared.name, prepared.statement.sql, prepared.statement.types)
-    prepared.parsed = true
+    // What has no name is parsed each time.
+    prepared.parsed = prepared.name !== ''
   }
   let bytes = 0
   for (let i = 0; i < parameters.length; i++) {
@@ -26,5 +27,12 @@ export function writeChange(writer: MessageWriter, prepared: Prepared, change: R
       writer.value(tuple.buffer, tuple.start[column]!, tuple.length[column]!)
     else writer.nullValue()
   }
+  writer.endBindAndExecute()
+}
+
+/** Writes a statement that takes no values. */
+export function writeStatement(writer: MessageWriter, { name, statement }: Prepared): void {
+  writer.parse(name, statement.sql, statement.types)
+  writer.bind(name, 0, 0)
   writer.endBindAndExecute()
 }

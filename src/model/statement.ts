@@ -1,5 +1,5 @@
 import type { Relation } from './relation.ts'
-import type { TargetTable } from './target.ts'
+import type { TableOwner, TargetTable } from './target.ts'
 
 /** One SQL statement for one shape of change, and which of the change's values its parameters take. */
 export interface RowStatement {
@@ -8,6 +8,10 @@ export interface RowStatement {
   readonly types: readonly number[]
   /** Column `i` of the new tuple as `i`, of the old tuple as `-1 - i`. */
   readonly parameters: Int16Array
+  /** For the body of a function of this role: `sql` takes the values as texts in its parameter, an array. */
+  readonly owner?: TableOwner
+  /** In place of `types` then: each parameter as an expression of its type. */
+  readonly casts?: readonly string[]
 }
 
 /** What makes two changes of one table take the same statement. */

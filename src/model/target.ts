@@ -13,6 +13,31 @@ export interface TargetTable {
   readonly deferrableKeys: boolean
   /** Row triggers that fire under session_replication_role = replica: they may suppress a change. */
   readonly replicaTriggers: boolean
+  /** Whose code its rows run; absent where that is a superuser or the daemon's own role. */
+  readonly owner?: TableOwner
+  /** Statements are for the body of a function of the owner. */
+  readonly asOwner?: boolean
+}
+
+/** A role that is not trusted with the daemon's rights. */
+export interface TableOwner {
+  readonly role: string
+  readonly oid: number
+  /** Its rows run code of the owner or of others: a trigger, or an expression that is not provably harmless. */
+  readonly risky: boolean
+  /** The daemon's role may act for the owner. */
+  readonly mayAct: boolean
+  /** The partition, or what the table is a partition of, that belongs to this role while the table belongs to a trusted one. */
+  readonly partition: string | undefined
+  /** How a text becomes a value of a column's type, as its input function makes it. */
+  readonly casts: ReadonlyMap<string, ColumnCast>
+}
+
+export interface ColumnCast {
+  /** Qualified name, without type modifier: lengths are for the assignment to check. */
+  readonly type: string
+  /** There is a cast from text that is a function of its own. */
+  readonly cast: boolean
 }
 
 export interface TargetColumn {

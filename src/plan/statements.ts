@@ -1,14 +1,20 @@
 import { ExitCode, FollowerError } from '../errors.ts'
 import { type Relation, relationName } from '../model/relation.ts'
 import type { ChangeShape, RowStatement } from '../model/statement.ts'
-import type { TargetColumn, TargetTable } from '../model/target.ts'
+import type { ColumnCast, TableOwner, TargetColumn, TargetTable } from '../model/target.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { tableExpression } from './truncate.ts'
 
 /** Collects parameters while SQL is put together; a value that is used twice is one parameter. */
 class Parameters {
-  readonly types: number[] = []
+  private readonly types: number[] = []
   private readonly refs: number[] = []
+  private readonly casts: string[] = []
+  private readonly owner: TableOwner | undefined
+
+  constructor(target: TargetTable) {
+    this.owner = target.asOwner ? target.owner : undefined
+  }
 
   /** `ref`: as RowStatement.parameters. */
   use(ref: number, column: TargetColumn): string {
@@ -16,13 +22,23 @@ class Parameters {
     if (at < 0) {
       at = this.refs.push(ref) - 1
       this.types.push(column.typeOid)
+      if (this.owner) this.casts.push(castText(at + 1, this.owner.casts.get(column.name)!))
     }
-    return `$${at + 1}`
+    return this.casts[at] ?? `$${at + 1}`
   }
 
   statement(sql: string): RowStatement {
-    return { sql, types: this.types, parameters: Int16Array.from(this.refs) }
+    const { types, owner, casts } = this
+    return { sql, types, parameters: Int16Array.from(this.refs), ...(owner && { owner, casts }) }
   }
+}
+
+/**
+ * An element of a function's only parameter, an array of texts, as its type's input function reads it. Where a cast from
+ * text is something else (regclass, name, or what a user has made), by an array of one: its elements are read by that function.
+ */
+function castText(n: number, { type, cast }: ColumnCast): string {
+  return cast ? `((ARRAY[($1)[${n}]]::text::${type}[])[1])` : `(($1)[${n}]::${type})`
 }
 
 interface Mapped {
@@ -62,7 +78,7 @@ function mapColumns(relation: Relation, target: TargetTable): Mapped[] {
 
 export function planInsert(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
   const written = mapColumns(relation, target).filter((each) => !each.column.generated)
-  const parameters = new Parameters()
+  const parameters = new Parameters(target)
   const head = `INSERT INTO ${quoteIdentifier(target.schema)}.${quoteIdentifier(target.name)}`
   const conflict = onConflict(written, target, shape, parameters)
   if (written.length === 0) return parameters.statement(`${head} DEFAULT VALUES${conflict}`)
@@ -91,7 +107,7 @@ function onConflict(
 
 export function planUpdate(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
   const columns = mapColumns(relation, target)
-  const parameters = new Parameters()
+  const parameters = new Parameters(target)
   const unchanged = new Set(shape.unchanged)
   const set = columns
     .filter((each) => !each.column.generated && !each.column.identityAlways && !unchanged.has(each.index))
@@ -109,7 +125,7 @@ export function planUpdate(relation: Relation, target: TargetTable, shape: Chang
 /** DELETE and INSERT in one statement: the only way to change an identity ALWAYS column. Unchanged values come from the old row. */
 export function planReplace(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
   const columns = mapColumns(relation, target)
-  const parameters = new Parameters()
+  const parameters = new Parameters(target)
   const unchanged = new Set(shape.unchanged)
   const where = whereRow(relation, target, columns, shape, parameters)
   const sent = columns.filter((each) => !each.column.generated)
@@ -132,13 +148,13 @@ export function planReplace(relation: Relation, target: TargetTable, shape: Chan
 }
 
 export function planDelete(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
-  const parameters = new Parameters()
+  const parameters = new Parameters(target)
   const where = whereRow(relation, target, mapColumns(relation, target), shape, parameters)
   return parameters.statement(`DELETE FROM ${tableExpression(target)} WHERE ${where}`)
 }
 
 export function planExists(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
-  const parameters = new Parameters()
+  const parameters = new Parameters(target)
   const where = whereRow(relation, target, mapColumns(relation, target), shape, parameters)
   return parameters.statement(`SELECT 1 FROM ${tableExpression(target)} WHERE ${where}`)
 }

@@ -46,6 +46,7 @@ export class Pipeline {
     this.completed = 0
     this.error = undefined
     this.lastTag = 0
+    this.writer.executes = 0
     this.giveBack = takeSocket(this.client, (chunk) => {
       try {
         this.reader.push(chunk)
@@ -63,6 +64,16 @@ export class Pipeline {
   /** True between `open` and the end of `sync`. */
   get isOpen(): boolean {
     return this.giveBack !== undefined
+  }
+
+  /** Statements written in this exchange. */
+  get sent(): number {
+    return this.writer.executes
+  }
+
+  /** The count of the last statement that completed; 0 without one. */
+  get lastCount(): number {
+    return this.completed === 0 ? 0 : this.counts[this.completed - 1]!
   }
 
   /** A statement without parameters, parsed each time. */

@@ -10,6 +10,8 @@ const largeValue = 64 * 1024
  * https://www.postgresql.org/docs/current/protocol-message-formats.html
  */
 export class MessageWriter {
+  /** How many Execute messages were written. */
+  executes = 0
   private block: Buffer = Buffer.allocUnsafeSlow(blockSize)
   private at = 0
   private sent = 0
@@ -100,6 +102,7 @@ export class MessageWriter {
 
   /** Ends Bind and runs the portal to its end. */
   endBindAndExecute(): void {
+    this.executes++
     this.room(2 + 10)
     this.int16(0)
     this.byte(0x45)

@@ -1,6 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { cleanUp } from '../support/cleanup.ts'
 import { type Judged, judged } from '../support/judged.ts'
 import { firing, rights } from '../support/rights.ts'
+import { inDatabase } from '../support/servers.ts'
 import { query, script } from '../support/sql.ts'
 
 /** A trigger function that writes down by whom, when and for what it was called. */
@@ -12,8 +15,13 @@ const witness = `CREATE TABLE fired(n serial, what text);
 
 describe.each(rights)('triggers and TRUNCATE of %s', (_, pair, least) => {
   let f: Judged
+  const role = `owner_${randomBytes(4).toString('hex')}`
   beforeAll(async () => {
+    let end: string | undefined
+    // After the databases, so registered before them.
+    cleanUp(() => end && script(inDatabase(end, 'postgres'), `DROP ROLE IF EXISTS ${role}`))
     f = await judged({ pair, least })
+    end = f.downstream
     await f.below(witness)
   })
   /** A trigger that fires at local changes only. Without replica mode there is none such: it would stop the follow. */
@@ -129,6 +137,21 @@ describe.each(rights)('triggers and TRUNCATE of %s', (_, pair, least) => {
     expect(await f.alike('SELECT a FROM parent')).toEqual([{ a: '2' }])
     await f.run('TRUNCATE parent')
     expect(await f.alike('SELECT a FROM parent')).toEqual([])
+  })
+
+  it('code of a table runs as its owner, whoever applies', async () => {
+    await script(f.downstream, `CREATE ROLE ${role}`)
+    await f.everywhere('CREATE TABLE theirs(a int PRIMARY KEY, who text, b int)')
+    await f.below(
+      `CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.who := current_user; RETURN NEW; END $$;
+       CREATE TRIGGER who BEFORE INSERT OR UPDATE ON theirs FOR EACH ROW EXECUTE FUNCTION who();
+       ALTER TABLE theirs ENABLE ALWAYS TRIGGER who, OWNER TO ${role}`,
+    )
+    await f.run('INSERT INTO theirs VALUES (1), (2); UPDATE theirs SET b = 1 WHERE a = 2')
+    expect(await f.alike('SELECT a, who, b FROM theirs ORDER BY a')).toEqual([
+      { a: '1', who: role, b: null },
+      { a: '2', who: role, b: '1' },
+    ])
   })
 
   // The last one: the follower that it starts ends with it.
