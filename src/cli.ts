@@ -10,4 +10,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error
 })
 const { main } = await import('./commands/program.ts')
-process.exit(await main(args))
+const exit = await main(args)
+// What still waits in a pipe would be lost: half a script is worse than none.
+await new Promise<unknown>((resolve) => process.stdout.write('', resolve))
+process.exit(exit)

@@ -1,5 +1,7 @@
+import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { type Following, follow } from './support/follow.ts'
 import { followerCommand, runFollower } from './support/follower.ts'
@@ -88,6 +90,19 @@ describe('usage', () => {
     expect(flags.size).toBeGreaterThan(15)
     expect([...flags].filter((flag) => !docs.includes(`\`${flag}`))).toEqual([])
   })
+})
+
+test('a reader who takes his time gets all that is printed, more than a pipe holds', () => {
+  const cli = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
+  const script = execFileSync(
+    'sh',
+    ['-c', '"$0" "$1" print capture --role me | (sleep 1; cat)', process.execPath, cli],
+    {
+      encoding: 'utf8',
+    },
+  )
+  expect(script.length).toBeGreaterThan(65_536)
+  expect(script.trimEnd().endsWith("CALL follower.hand_over('me');\nCOMMIT;")).toBe(true)
 })
 
 test('docs/errors.md has every code of the sources, and no other', () => {
