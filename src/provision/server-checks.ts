@@ -151,7 +151,7 @@ export function checkOrdinaryTriggers(
   if (found.length === 0) return []
   return [
     finding({
-      code: 'FLW-136',
+      code: 'FLW-138',
       message: `triggers or rules downstream would act on what the follow brings, since role ${facts.role} may not set session_replication_role`,
       detail: describeTriggers(found),
       effect: 'nothing was changed; the follow would stop at the first row of such a table',

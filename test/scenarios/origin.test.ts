@@ -187,7 +187,7 @@ describe.each(pairsOfLongSuites.filter(available))('without session_replication_
     )
     f.start()
     const atStart = await failure(f.follower, 6)
-    expect(atStart.code).toBe('FLW-136')
+    expect(atStart.code).toBe('FLW-138')
     expect(atStart.detail.split('\n').sort()).toEqual([
       'rule r of public.ruled: would fire',
       'trigger "Plain" of public.odd: would fire',
