@@ -155,7 +155,9 @@ describe.each(upstreamsOfLongSuites)('who owns what, on PostgreSQL %s', { timeou
     cleanUp(() => watch.close())
     const unpublished = () => metrics.registry.getSingleMetricAsString('follower_tables_unpublished')
     await script(db.as(db.bob), 'CREATE SCHEMA late; CREATE TABLE late.comer (v text)')
-    await waitUntil(() => lines.some((line) => line.code === 'FLW-135'))
+    await waitUntil(() =>
+      lines.some((line) => line.code === 'FLW-135' && JSON.stringify(line).includes('late.comer')),
+    )
     await waitUntil(async () => /^follower_tables_unpublished [1-9]/m.test(await unpublished()))
     const options = major === '18' ? ' WITH INHERIT TRUE, SET FALSE' : ''
     await script(db.upstream, `GRANT ${db.bob} TO "${db.role}"${options}`)
