@@ -25,7 +25,9 @@ CREATE OR REPLACE FUNCTION follower.check_wall(settings text[], wall name, owner
   SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM set_config(settings[i], settings[i + 1], false) FROM generate_series(1, cardinality(settings), 2) i;
+  PERFORM set_config(settings[i], settings[i + 1], false) FROM generate_series(1, cardinality(settings), 2) i
+    -- This function has a search_path of its own.
+    WHERE settings[i] = 'search_path' OR current_setting(settings[i]) <> settings[i + 1];
   -- The only one of its name, so that no other can be meant.
   IF (SELECT bool_and(p.prosecdef AND p.proowner = owner AND p.proargtypes = '1009'::oidvector) AND count(*) = 1
       FROM pg_proc p WHERE p.proname = wall AND p.pronamespace = pg_my_temp_schema()) IS NOT TRUE

@@ -5,18 +5,10 @@ import type { ChangeShape, Planner, RowStatement } from '../model/statement.ts'
 import type { TableOwner, TargetTable } from '../model/target.ts'
 import { refuseTriggers } from './ordinary-triggers.ts'
 import { isSameOwner, loadOwners, requireActing } from './owners.ts'
+import type { Prepared } from './prepared.ts'
 import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
 import { loadTargets, missingTable } from './targets.ts'
-import { Wall, type WallFunction } from './wall.ts'
-
-/** A statement that has, or soon will have, a name on the server. */
-export interface Prepared {
-  readonly statement: RowStatement
-  readonly name: string
-  parsed: boolean
-  /** The statement is a call of this function. */
-  readonly wall?: WallFunction
-}
+import { Wall } from './wall.ts'
 
 /** All that is known of one relation's downstream table in this session. */
 export interface RelationStatements {

@@ -3,15 +3,7 @@ import type { RowStatement } from '../model/statement.ts'
 import type { TableOwner } from '../model/target.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts'
 import type { Pipeline } from '../postgres/pipeline.ts'
-import type { Prepared } from './statements.ts'
-
-/** The function of a table's owner in which a statement runs. */
-export interface WallFunction {
-  readonly name: string
-  readonly owner: TableOwner
-  readonly create: readonly string[]
-  made: boolean
-}
+import type { Prepared } from './prepared.ts'
 
 /** The line of a body's first probe, in plpgsql's counting. */
 export const firstProbe = 4
@@ -51,8 +43,10 @@ export class Wall {
       `SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session' AND context IN ('user', 'superuser')
          AND name NOT IN ('role', 'session_authorization', 'transaction_isolation', 'transaction_read_only', 'transaction_deferrable')`,
     )
-    const settings = rows.flatMap(({ name, setting }) => [quoteLiteral(name), quoteLiteral(setting)])
-    this.settings = `ARRAY[${settings.join(', ')}]::pg_catalog.text[]`
+    const settings = rows.flatMap(({ name, setting }) => [name, setting])
+    const elements = settings.map((text) => `"${text.replaceAll(/["\\]/g, '\\$&')}"`)
+    // One constant and no expression: it is parsed with each row.
+    this.settings = `${quoteLiteral(`{${elements.join(',')}}`)}::pg_catalog.text[]`
   }
 
   /** The call of a function with the statement as its body. `probe`: so that an error says which value was refused. */

@@ -1,7 +1,7 @@
 import type { RowChange } from '../model/changes.ts'
 import { valueText } from '../model/tuple.ts'
 import type { MessageWriter } from '../postgres/writer.ts'
-import type { Prepared } from './statements.ts'
+import type { Prepared } from './prepared.ts'
 
 /** Writes one change as Bind and Execute of its statement, its values straight from the received bytes. */
 export function writeChange(writer: MessageWriter, prepared: Prepared, change: RowChange): void {
