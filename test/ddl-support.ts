@@ -54,7 +54,7 @@ export const upstreamParts = [
   'upstream/70_hand_over',
   'upstream/80_event_triggers',
 ]
-export const downstreamParts = [...both, 'downstream/replay']
+export const downstreamParts = [...both, 'downstream/replay', 'downstream/rows']
 
 /** An upstream whose changes are read from a slot with pgoutput, without a daemon. */
 export class Upstream {
@@ -200,7 +200,7 @@ export class Downstream {
   /** A database that follows and is followed. */
   static async over(upstream: Upstream): Promise<Downstream> {
     const client = await open(upstream.cluster, upstream.name)
-    await client.query(sql('downstream/replay'))
+    for (const part of ['downstream/replay', 'downstream/rows']) await client.query(sql(part))
     await client.query(`${pins('downstream')}; SET session_replication_role = replica`)
     return new Downstream(upstream.cluster, upstream.name, client)
   }

@@ -33,6 +33,8 @@ BEGIN
   EXECUTE format('SELECT pg_temp.%I($1, $2)', wall) USING follower.known_settings(settings), statement;
 
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+  -- What the triggers above have deferred again.
+  PERFORM follower.fire_deferred();
   -- By OID, since the statement may have renamed it.
   EXECUTE format('DROP FUNCTION %s', wall_oid::regprocedure);
   IF follower.temporary_objects() <> temporary THEN
