@@ -224,7 +224,13 @@ async function initdb(
     args.push('-A', 'scram-sha-256', `--pwfile=${file}`)
   }
   await promisify(execFile)(path.join(cluster.binDir, 'initdb'), args, spawnOptions(cluster.dir, account))
-  const settings = { ...defaults, unix_socket_directories: cluster.socketDir, ...options.settings }
+  const settings = {
+    ...defaults,
+    // Each subscription needs an origin; before PostgreSQL 18 there are as many as slots.
+    ...(cluster.version >= 180000 && { max_active_replication_origins: '40' }),
+    unix_socket_directories: cluster.socketDir,
+    ...options.settings,
+  }
   const lines = Object.entries(settings).map(
     ([name, value]) => `${name} = '${value.replaceAll("'", "''")}'\n`,
   )

@@ -5,6 +5,7 @@ import type { Major } from '../support/binaries.ts'
 import { look } from '../support/load.ts'
 import { Reader } from '../support/reader.ts'
 import { script } from '../support/sql.ts'
+import { sightings } from './canary.ts'
 import { caughtUp, committed, type Look, Order, quietPoint } from './checker.ts'
 import { type Fault, faults } from './faults.ts'
 import { Report } from './report.ts'
@@ -48,6 +49,8 @@ test(`${minutes} minutes of accidents`, { timeout: (minutes + 30) * 60_000 }, as
     order.add(await committed(world))
     violation(order.check(taken))
     violation(reader.problem)
+    for (const sighting of await sightings(world.canary, world.daemon.followers)) violation(sighting)
+    world.daemon.forget()
     report.quiet(world.daemon.current.pid)
     world.load.release()
   }
@@ -58,6 +61,8 @@ test(`${minutes} minutes of accidents`, { timeout: (minutes + 30) * 60_000 }, as
     await sleep(world.chance.below(800))
     await fault.strike(world)
     const struck = performance.now()
+    // With each accident a row of the canary, in a transaction of its own.
+    await script(world.upstream, `INSERT INTO secret (value) VALUES ('${world.canary.value}')`)
     await caughtUp(world, 180_000)
     report.accident(fault.kind, Math.round(performance.now() - struck))
     for (const failure of world.daemon.failures.splice(0)) violation(`${fault.kind}: ${failure}`)

@@ -9,6 +9,8 @@ export class Daemon {
   starts = 0
   /** What no follower should have done: an exit code that asks for a person. */
   readonly failures: string[] = []
+  /** Those that ran since `forget`, the present one last. */
+  readonly followers: Follower[] = []
   private readonly follow: Follow
   private readonly running: Promise<void>
   private armed: string | undefined
@@ -27,6 +29,11 @@ export class Daemon {
     this.current.child.kill('SIGKILL')
   }
 
+  /** Forgets the processes that have ended. */
+  forget(): void {
+    this.followers.splice(0, this.followers.length - 1)
+  }
+
   /** Waits for the end of the present process. */
   ended(): Promise<Exit> {
     return new Promise((resolve) => this.waiting.push(resolve))
@@ -43,7 +50,9 @@ export class Daemon {
     this.starts++
     const failpoint = this.armed
     this.armed = undefined
-    return start(this.follow, failpoint)
+    const follower = start(this.follow, failpoint)
+    this.followers.push(follower)
+    return follower
   }
 
   private async run(): Promise<void> {

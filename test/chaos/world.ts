@@ -9,6 +9,7 @@ import { type Load, startLoad } from '../support/load.ts'
 import { type Random, random } from '../support/random.ts'
 import { cluster, inDatabase } from '../support/servers.ts'
 import { script } from '../support/sql.ts'
+import { type Canary, makeCanary } from './canary.ts'
 import { Daemon } from './daemon.ts'
 import { TcpProxy } from './proxy.ts'
 
@@ -27,6 +28,7 @@ export interface World {
   readonly load: Load
   /** Whether the downstream's data lie on a small file system of their own. */
   readonly smallDisk: boolean
+  readonly canary: Canary
 }
 
 const settings = {
@@ -39,7 +41,11 @@ const settings = {
 const databaseName = 'shop'
 
 export async function makeWorld(majors: readonly [Major, Major], seed: number): Promise<World> {
-  const [up, down] = await Promise.all(majors.map((major) => cluster({ major, settings })))
+  const canary = makeCanary()
+  // Followers get it from the environment, as a service does; conninfos with it stay in this process.
+  const { password } = canary
+  process.env.PGPASSWORD = password
+  const [up, down] = await Promise.all(majors.map((major) => cluster({ major, settings, password })))
   const smallDisk = await ontoSmallDisk(down!)
   for (const server of [up!, down!]) await script(server.conninfo(), `CREATE DATABASE ${databaseName}`)
   const upProxy = await TcpProxy.listen(() => up!.port)
@@ -51,11 +57,12 @@ export async function makeWorld(majors: readonly [Major, Major], seed: number): 
     upstream: through(upstream, upProxy),
     downstream: through(downstream, downProxy),
     name: 'shop',
-    args: ['--synchronous-commit', seed % 3 === 0 ? 'off' : 'on'],
+    args: ['--synchronous-commit', seed % 3 === 0 ? 'off' : 'on', '--web-listen', '127.0.0.1:0'],
   }
   const first = start(follow)
   await first.ready({ upstream })
   await first.stop()
+  await script(upstream, `CREATE TABLE secret (id serial PRIMARY KEY, value text NOT NULL)`)
   await script(upstream, `SELECT pg_create_logical_replication_slot('judge', 'test_decoding')`)
   const load = await startLoad(upstream, { seed, pause: 40 })
   return {
@@ -70,6 +77,7 @@ export async function makeWorld(majors: readonly [Major, Major], seed: number): 
       follow,
       load,
       smallDisk,
+      canary,
     },
     daemon: new Daemon(follow),
   }
@@ -78,6 +86,7 @@ export async function makeWorld(majors: readonly [Major, Major], seed: number): 
 function through(conninfo: string, proxy: TcpProxy): string {
   const url = new URL(conninfo)
   url.port = String(proxy.port)
+  url.password = ''
   return url.href
 }
 
