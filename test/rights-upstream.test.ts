@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { failure, log } from './support/failure.ts'
 import { followerCommand, runFollower } from './support/follower.ts'
-import { pairsOfLongSuites } from './support/pairs.ts'
+import { pairsByUpstream } from './support/pairs.ts'
 import { grant, poor, printed } from './support/poor.ts'
 import { asUser, available } from './support/servers.ts'
 import { query, script, statements, value } from './support/sql.ts'
 
-const pairs = pairsOfLongSuites.filter(available)
+const pairs = pairsByUpstream.filter(available)
 
 describe.each(pairs)('an upstream role that is no superuser, %s', { timeout: 120_000 }, (pair) => {
   it('what print grants and print capture print is what it takes; run twice it is the same', async () => {

@@ -6,7 +6,7 @@ import { cleanUp } from './support/cleanup.ts'
 import { failure } from './support/failure.ts'
 import { type Following, follow } from './support/follow.ts'
 import { runFollower } from './support/follower.ts'
-import { pairsOfLongSuites as pairs } from './support/pairs.ts'
+import { pairsByDownstream as pairs } from './support/pairs.ts'
 import { asUser, available, databases, inDatabase } from './support/servers.ts'
 import { client, query, script, statements } from './support/sql.ts'
 import { waitUntil } from './support/wait.ts'
@@ -534,7 +534,9 @@ describe.each(pairs)('rows with the rights of their owner, %s', (pair) => {
     )
     const owners = await loadOwners(it, relations)
     expect(owners.map((each) => each?.role)).toEqual(names.map(() => role))
-    expect(names.filter((_, i) => owners[i]!.risky)).toEqual(names.slice(4))
+    // What 14 writes of an expression tells less: that counts as a risk.
+    const known = names.filter((name) => name !== 'o1' || !pair.endsWith('14'))
+    expect(known.filter((name) => owners[names.indexOf(name)]!.risky)).toEqual(names.slice(4))
     // A superuser's own are nobody else's, nor are the role's to itself.
     await statements(db.downstream, ['ALTER TABLE r1 OWNER TO postgres'])
     expect((await loadOwners(it, relations.slice(4, 5)))[0]).toBeUndefined()

@@ -3,11 +3,11 @@ import { cleanUp } from '../support/cleanup.ts'
 import { failure } from '../support/failure.ts'
 import { type Following, follow } from '../support/follow.ts'
 import { followerCommand } from '../support/follower.ts'
-import { pairsOfLongSuites } from '../support/pairs.ts'
+import { pairsByDownstream } from '../support/pairs.ts'
 import { available } from '../support/servers.ts'
 import { query, script, value } from '../support/sql.ts'
 
-describe.each(pairsOfLongSuites.filter(available))(
+describe.each(pairsByDownstream.filter(available))(
   'schema changes with the least rights downstream, of %s',
   (pair) => {
     /** Roles of the same name at both ends. */

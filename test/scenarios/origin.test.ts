@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest'
 import { failure, log } from '../support/failure.ts'
 import { type Following, follow } from '../support/follow.ts'
-import { pairsOfLongSuites } from '../support/pairs.ts'
+import { pairsByDownstream } from '../support/pairs.ts'
 import { available } from '../support/servers.ts'
 import { query, type Row, script, statements } from '../support/sql.ts'
 
 /** Follows with a downstream role that may not set session_replication_role: what the docs promise for that. */
-describe.each(pairsOfLongSuites.filter(available))('without session_replication_role, of %s', (pair) => {
+describe.each(pairsByDownstream.filter(available))('without session_replication_role, of %s', (pair) => {
   const origin = (before: readonly string[], more: Partial<Parameters<typeof follow>[0]> = {}) =>
     follow({ pair, least: 'origin', before, ...more })
   const alike = async (f: Following, text: string): Promise<Row[]> => {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { cleanUp } from '../support/cleanup.ts'
 import { failure } from '../support/failure.ts'
 import { follow } from '../support/follow.ts'
-import { pairsOfLongSuites } from '../support/pairs.ts'
+import { pairsByDownstream } from '../support/pairs.ts'
 import { available } from '../support/servers.ts'
 import { query, script, statements } from '../support/sql.ts'
 
@@ -14,7 +14,7 @@ const modes = process.env.FOLLOWER_SLOW === '1' ? (['origin', 'replica'] as cons
  * with the rights of its role, its memberships among them. What a lack is, and what comes after it, is the same.
  */
 describe.each(
-  pairsOfLongSuites.filter(available).flatMap((pair) => modes.map((least) => [pair, least] as const)),
+  pairsByDownstream.filter(available).flatMap((pair) => modes.map((least) => [pair, least] as const)),
 )('scenario 12: permissions of %s (%s)', (pair, least) => {
   it('each lack stops with a clear error and no new row, each grant goes on without loss', {
     timeout: 180_000,

@@ -21,7 +21,8 @@ describe.each(rights)('triggers and TRUNCATE of %s', (_, pair, least) => {
     // After the databases, so registered before them.
     cleanUp(() => end && script(inDatabase(end, 'postgres'), `DROP ROLE IF EXISTS ${role}`))
     f = await judged({ pair, least })
-    end = f.downstream
+    // With the least rights the scripts run as a role that makes none.
+    if (!least) end = f.downstream
     await f.below(witness)
   })
   /** A trigger that fires at local changes only. Without replica mode there is none such: it would stop the follow. */
@@ -139,7 +140,7 @@ describe.each(rights)('triggers and TRUNCATE of %s', (_, pair, least) => {
     expect(await f.alike('SELECT a FROM parent')).toEqual([])
   })
 
-  it('code of a table runs as its owner, whoever applies', async () => {
+  it.skipIf(least)('code of a table runs as its owner, whoever applies', async () => {
     await script(f.downstream, `CREATE ROLE ${role}`)
     await f.everywhere('CREATE TABLE theirs(a int PRIMARY KEY, who text, b int)')
     await f.below(
@@ -148,7 +149,10 @@ describe.each(rights)('triggers and TRUNCATE of %s', (_, pair, least) => {
        ALTER TABLE theirs ENABLE ALWAYS TRIGGER who, OWNER TO ${role}`,
     )
     await f.run('INSERT INTO theirs VALUES (1), (2); UPDATE theirs SET b = 1 WHERE a = 2')
-    expect(await f.alike('SELECT a, who, b FROM theirs ORDER BY a')).toEqual([
+    // Before 16 a subscription applies as its own owner.
+    const columns = Number(pair.split('-').at(-1)) < 16 ? 'a, b' : 'a, b, who'
+    await f.alike(`SELECT ${columns} FROM theirs ORDER BY a`)
+    expect(await query(f.downstream, 'SELECT a, who, b FROM theirs ORDER BY a')).toEqual([
       { a: '1', who: role, b: null },
       { a: '2', who: role, b: '1' },
     ])

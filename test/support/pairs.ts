@@ -11,6 +11,12 @@ export const pairs: readonly Pair[] = slow ? all : ['18', '15-18']
 /** The pairs of suites that take long: without the time, one. */
 export const pairsOfLongSuites: readonly Pair[] = slow ? all : ['18']
 
+/** For what depends on the upstream's major alone, and takes long. */
+export const pairsByUpstream: readonly Pair[] = slow ? ['18', '15-18', '14-17'] : ['18']
+
+/** For what depends on the downstream's major alone, and takes long. */
+export const pairsByDownstream: readonly Pair[] = slow ? ['18', '15', '17-14'] : ['18']
+
 /** Every pair by the default plugin, and one by the other. */
 export const ways: readonly (readonly [name: string, pair: Pair, plugin: 'pgoutput' | 'wal2json'])[] = [
   ...pairs.map((pair) => [pair, pair, 'pgoutput'] as const),
