@@ -24,7 +24,7 @@ test('the package is small and holds what is needed, and nothing else', () => {
   expect(packed.name).toBe('pg-follower')
   const other = packed.files.filter(
     (file) =>
-      !/^(package\.json|(sql\/)?README\.md|LICENSE|CHANGELOG\.md|docs\/[a-z0-9]+\.md|docker\/systemd\/\S+)$/.test(
+      !/^(package\.json|(sql\/)?README\.md|LICENSE|CHANGELOG\.md|docs\/[a-z0-9-]+\.md|docker\/systemd\/\S+)$/.test(
         file,
       ) &&
       !/^dist\/(?!demo\/)\S+\.(js|d\.ts)$/.test(file) &&
