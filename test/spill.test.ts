@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { SpillFile } from '../src/transaction/spill.ts'
 import { cleanUp } from './support/cleanup.ts'
 import { compareDatabases } from './support/comparator.ts'
 import { follow } from './support/follow.ts'
@@ -50,3 +51,24 @@ test.each(plugins.filter(([pair]) => available(pair)))(
     expect(readdirSync(spill)).toEqual([])
   },
 )
+
+test('what is counted on disk comes to nothing in the end, also where the limit was met', () => {
+  let bytes = 0
+  const file = new SpillFile({
+    directory: directory(),
+    limit: 150,
+    pressure: () => {},
+    changed: (more) => {
+      bytes += more
+    },
+    failed: (error) => {
+      throw error
+    },
+  })
+  const chunk = Buffer.from('x'.repeat(100))
+  const stored = file.store(chunk)
+  expect(() => file.store(chunk)).toThrow('more than the 150 bytes')
+  expect([bytes, stored.load().toString()]).toEqual([100, chunk.toString()])
+  file.close()
+  expect(bytes).toBe(0)
+})

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { close, constants, openSync, readSync, unlinkSync, write } from 'node:fs'
 import path from 'node:path'
 import { ExitCode, FollowerError } from '../errors.ts'
@@ -19,10 +20,8 @@ export interface SpillOptions {
   readonly failed: (error: Error) => void
 }
 
-let files = 0
-
 /**
- * What of one transaction is not held in memory. The file has no name from its first instant on, so that nothing is left
+ * What of one transaction is not held in memory. The file loses its name at once, so that nothing is left
  * of it whatever ends the process; only the process's own user could ever open it.
  */
 export class SpillFile {
@@ -36,7 +35,7 @@ export class SpillFile {
   /** Throws FollowerError FLW-334 where the directory takes no file. */
   constructor(options: SpillOptions) {
     this.options = options
-    const file = path.join(options.directory, `follower-spill-${process.pid}-${++files}`)
+    const file = path.join(options.directory, `follower-spill-${randomUUID()}`)
     try {
       this.fd = openSync(file, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
       unlinkSync(file)
@@ -48,8 +47,8 @@ export class SpillFile {
   /** Takes a chunk; its memory is free as soon as it is written. Throws FollowerError FLW-335 beyond the limit. */
   store(chunk: Buffer): StoredChunk {
     const position = this.size
+    if (position + chunk.length > this.options.limit) throw limitError(this.options.limit)
     this.size += chunk.length
-    if (this.size > this.options.limit) throw limitError(this.options.limit)
     this.options.changed(chunk.length)
     const stored = new Spilled(chunk, this, position)
     this.write(chunk, position, stored)
