@@ -26,6 +26,11 @@ export const failpointNames = [
   'ddl.before',
   'ddl.replayed',
   'ddl.checked',
+  'copy.table',
+  'copy.begun',
+  'copy.before-commit',
+  'copy.committed',
+  'copy.done',
   'shutdown.draining',
 ] as const
 

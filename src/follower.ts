@@ -3,8 +3,11 @@ import type { FollowSettings } from './model/follow.ts'
 import type { Lsn } from './model/lsn.ts'
 import { isTransient, sqlstate } from './postgres/sqlstate.ts'
 import type { Prepared } from './provision/prepare.ts'
+import { waitingTables } from './provision/progress.ts'
+import type { Snapshot } from './provision/snapshot.ts'
 import { openConnections, type PastSessions, pause } from './session/connections.ts'
 import { type PrepareContext, prepareEnds, resolveUntil } from './session/context.ts'
+import { copyWaiting } from './session/copy.ts'
 import { runSession } from './session/session.ts'
 import type { ToldTables } from './session/unpublished.ts'
 import type { Health } from './telemetry/health.ts'
@@ -47,7 +50,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
   for (let attempt = 1; !stop.aborted; attempt++) {
     let since = Number.POSITIVE_INFINITY
     try {
-      await oneSession(settings, deps, memory, {
+      const over = await oneSession(settings, deps, memory, {
         started: () => {
           since = performance.now()
           memory.followed = true
@@ -58,7 +61,8 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
           attempt = 0
         },
       })
-      return
+      if (over) return
+      attempt = 0
     } catch (error) {
       if (stop.aborted) return
       if (performance.now() - since > longestDelayMs) attempt = 0
@@ -104,12 +108,13 @@ interface Memory {
   readonly told: ToldTables
 }
 
+/** Resolves with false after a copy: what follows from there is another session. */
 async function oneSession(
   settings: FollowSettings,
   deps: FollowDependencies,
   memory: Memory,
   told: { started(): void; progressed(): void },
-): Promise<void> {
+): Promise<boolean> {
   const { log, metrics, health, stop } = deps
   const { past, told: toldTables } = memory
   const lost = new AbortController()
@@ -128,6 +133,7 @@ async function oneSession(
   // Creating a slot may wait for hours; the wish to stop does not. Once the stream runs, the session knows better.
   const giveUp = (): void => void connections.close()
   stop.addEventListener('abort', giveUp, { once: true })
+  let snapshot: Snapshot | undefined
   try {
     const context: PrepareContext = {
       settings,
@@ -140,18 +146,30 @@ async function oneSession(
       stop,
       lost: lost.signal,
     }
-    memory.prepared ??= await prepareEnds(context)
-    memory.until ??= await resolveUntil(context)
-    const session = {
-      ...context,
-      connections: await connections.withStream(),
-      progressed: told.progressed,
-    }
-    await runSession(session, memory.prepared, memory.until, () => {
+    const started = (): void => {
       stop.removeEventListener('abort', giveUp)
       health.waiting = undefined
       told.started()
-    })
+    }
+    const start = memory.prepared ? undefined : await prepareEnds(context)
+    snapshot = start?.snapshot
+    memory.prepared ??= start?.prepared
+    const { prepared } = memory
+    if (!prepared) throw new Error('nothing is prepared')
+    const waiting = await waitingTables(connections.lock, settings.name)
+    const follow = { ...context, waiting, progressed: told.progressed }
+    if (snapshot || waiting.size > 0) {
+      await copyWaiting(follow, prepared, snapshot, started)
+      return stop.aborted
+    }
+    memory.until ??= await resolveUntil(context)
+    await runSession(
+      { ...follow, connections: await connections.withStream() },
+      prepared,
+      memory.until,
+      started,
+    )
+    return true
   } finally {
     stop.removeEventListener('abort', giveUp)
     health.waiting = undefined
@@ -159,6 +177,7 @@ async function oneSession(
     health.downstreamConnected = false
     metrics.upstreamUp.set(0)
     metrics.downstreamUp.set({ downstream: settings.name }, 0)
+    await snapshot?.close()
     await connections.close()
   }
 }

@@ -27,6 +27,7 @@ export function followSettings(
     ddl: true,
     until: undefined,
     copy: undefined,
+    copying: { jobs: 2, splitBytes: 2 ** 28, overwrite: false },
     noIdentity: 'refuse',
     onConflict: { insert_exists: 'halt', update_missing: 'halt', delete_missing: 'halt' },
     onRewrite: 'halt',

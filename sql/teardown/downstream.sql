@@ -13,10 +13,12 @@ BEGIN
   ELSIF to_regclass('follower.follow') IS NULL THEN
     DROP SCHEMA IF EXISTS follower CASCADE;
   ELSE
-    DROP TABLE IF EXISTS follower.progress;
+    DROP TABLE IF EXISTS follower.copied_table, follower.progress;
     DROP ROUTINE IF EXISTS
       follower.take_progress(text), follower.advance_progress(text, bigint, pg_lsn, pg_lsn, timestamptz),
       follower.replay(text, jsonb, text), follower.known_settings(jsonb), follower.temporary_objects(),
-      follower.restore_session(text[]), follower.check_wall(text[], name, oid), follower.deferring_tables(), follower.fire_deferred();
+      follower.restore_session(text[]), follower.check_wall(text[], name, oid), follower.deferring_tables(), follower.fire_deferred(),
+      follower.hold_progress(text, bigint), follower.begin_table_copy(text, bigint, oid, pg_lsn, integer),
+      follower.end_part_copy(text, bigint, oid, pg_lsn, bigint, bigint);
   END IF;
 END $$;

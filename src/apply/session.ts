@@ -61,6 +61,8 @@ export class ApplySession {
     position: Lsn
     replicationRole: ReplicationRole
     ordinaryTriggers: OnOrdinaryTriggers
+    /** OIDs of relations whose rows are not applied, but copied later. */
+    waiting: { has(oid: number): boolean }
   }) {
     this.client = options.client
     this.relations = options.relations
@@ -73,6 +75,7 @@ export class ApplySession {
       options.client,
       options.planner,
       isOrigin && options.ordinaryTriggers === 'halt',
+      options.waiting,
     )
     this.begin = isOrigin ? ['BEGIN', deferConstraints] : ['BEGIN']
     this.cascades = isOrigin ? new Cascades(options.client) : undefined

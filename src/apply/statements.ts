@@ -31,17 +31,27 @@ export class Statements {
   /** Row by row: errors have to say which value it was, and functions of a table's owner are made for each row. */
   stepwise = false
   readonly wall: Wall
-  /** Materialized views: their rows come of their own refresh. */
+  /** Materialized views, whose rows come of their own refresh, and tables that are copied later. */
   private readonly ignored = new Set<Relation>()
   private readonly known = new Map<Relation, RelationStatements>()
   private readonly client: pg.Client
   private readonly planner: Planner
   private readonly haltOnTriggers: boolean
+  private readonly waiting: { has(oid: number): boolean }
   private made = 0
   private sinceReset = 0
 
-  /** `haltOnTriggers`: stop at tables with triggers that act otherwise than under a replication role. */
-  constructor(client: pg.Client, planner: Planner, haltOnTriggers: boolean) {
+  /**
+   * `haltOnTriggers`: stop at tables with triggers that act otherwise than under a replication role. `waiting`: OIDs of
+   * relations whose rows are copied later, as of a position beyond what is applied until then.
+   */
+  constructor(
+    client: pg.Client,
+    planner: Planner,
+    haltOnTriggers: boolean,
+    waiting: { has(oid: number): boolean },
+  ) {
+    this.waiting = waiting
     this.haltOnTriggers = haltOnTriggers
     this.client = client
     this.planner = planner
@@ -66,6 +76,8 @@ export class Statements {
         continue
       }
       if (!target) throw missingTable(relation)
+      // Known all the same: a TRUNCATE of it is applied, since foreign keys may demand it.
+      if (this.waiting.has(relation.oid)) this.ignored.add(relation)
       const always = relation.columns.flatMap((column, at) =>
         target.columns.get(column.name)?.identityAlways ? [at] : [],
       )

@@ -20,7 +20,10 @@ Exit codes: docs/cli.md. Errors: docs/errors.md.`
 const options: readonly (readonly [flags: string, description: string])[] = [
   ['--ddl <switch>', 'on or off: replay schema changes (default: on)'],
   ['--until <position>', 'end once this is applied: now, or an LSN (default: never)'],
-  ['--copy <what>', 'none: the rows that are there already are your business'],
+  ['--copy <what>', 'data: rows into tables that are there; none: they are your business'],
+  ['--copy-jobs <n>', 'copy so many tables, or parts of them, at a time (default: by cores, 2 to 8)'],
+  ['--copy-split <size>', 'copy larger tables in parts of this size (default: 256MB)'],
+  ['--overwrite', 'remove the rows that are downstream before the copy (default: refuse)'],
   ['--no-identity <mode>', 'tables without a replica identity: refuse, full or insert-only'],
   [
     '--on-rewrite <mode>',

@@ -8,6 +8,7 @@ import { parseConninfo } from '../postgres/conninfo.ts'
 import { type LogFormat, type LogLevel, logLevels } from '../telemetry/log.ts'
 import type { WebAddress } from '../telemetry/web.ts'
 import { parseConflicts } from './conflicts.ts'
+import { defaultJobs, defaultSplit, parseJobs, parseSplit } from './copying.ts'
 import { parseFollowName, parsePublications, parseSlotName, parseTables } from './names.ts'
 import { checkPlugin } from './plugin.ts'
 import { choice, onOff, parseOptions, via } from './schema.ts'
@@ -62,6 +63,9 @@ const startSchema = z.strictObject({
   ddl: onOff.prefault('on'),
   until: via(parseUntil).optional(),
   copy: via(parseCopy).optional(),
+  copyJobs: via(parseJobs).optional(),
+  copySplit: via(parseSplit).optional(),
+  overwrite: z.boolean().default(false),
   identity: choice('mode', ['refuse', 'full', 'insert-only']).prefault('refuse'),
   onConflict: z
     .array(z.string())
@@ -101,6 +105,11 @@ export function readStartSettings(
     ddl: parsed.ddl,
     until: parsed.until,
     copy: parsed.copy,
+    copying: {
+      jobs: parsed.copyJobs ?? defaultJobs(),
+      splitBytes: parsed.copySplit ?? defaultSplit,
+      overwrite: parsed.overwrite,
+    },
     noIdentity: parsed.identity,
     onConflict: parsed.onConflict,
     onRewrite: parsed.onRewrite,
@@ -182,16 +191,13 @@ function parseUntil(text: string): FollowSettings['until'] {
   return lsn
 }
 
-function parseCopy(text: string): 'none' {
-  if (text === 'none') return text
+function parseCopy(text: string): 'none' | 'data' {
+  if (text === 'none' || text === 'data') return text
   throw new FollowerError(`--copy ${text} is not there yet`, {
     code: 'FLW-013',
     exit: ExitCode.usage,
-    detail: 'follower does not copy existing rows; it follows from the moment its slot is created',
+    detail: 'follower copies rows into tables that are there (data), or nothing (none)',
     effect: 'nothing was started',
-    fix: [
-      'pg_dump --schema-only <upstream> | psql <downstream>   # where there are no rows yet, or',
-      'load the rows while nothing writes upstream;  follower start --copy none …',
-    ],
+    fix: ['pg_dump --schema-only <upstream> | psql <downstream>', 'follower start --copy data …'],
   })
 }

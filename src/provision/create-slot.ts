@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { FollowSettings } from '../model/follow.ts'
-import type { Lsn } from '../model/lsn.ts'
+import { type Lsn, lsnFromServer } from '../model/lsn.ts'
 import { connect } from '../postgres/connect.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { destroyClient } from '../postgres/socket.ts'
@@ -9,22 +9,23 @@ import type { Logger } from '../telemetry/log.ts'
 import { pluginRefused } from './plugin.ts'
 import { ask, askOne, column } from './query.ts'
 import { readSlot } from './slot.ts'
+import type { Snapshot } from './snapshot.ts'
 
 /** How long a wait goes on untold, and how often it is told. */
 const reportEveryMs = 5000
 
 /**
- * Creates the slot and calls `look` with the name of a snapshot that shows the upstream as of its consistent point. The
- * server first waits for every transaction that is open upstream; whom it waits for is logged. Losing the connection
- * leaves no slot, or a whole one.
+ * Creates a slot and keeps the snapshot that shows the upstream as of its consistent point. The server first waits for every
+ * transaction that is open upstream; whom it waits for is logged. Losing the connection leaves no slot, or a whole one; a
+ * temporary one goes with it. The end of `upstream` ends it, too.
  * https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-CREATE-REPLICATION-SLOT
  */
 export async function createSlot(
   settings: FollowSettings,
   upstream: pg.Client,
   log: Logger,
-  look: (snapshot: string) => Promise<void>,
-): Promise<void> {
+  kind: { readonly slot: string; readonly temporary: boolean } = { slot: settings.slot, temporary: false },
+): Promise<Snapshot> {
   const { applicationName } = settings
   const walsender = await connect({
     end: 'upstream',
@@ -35,6 +36,10 @@ export async function createSlot(
   // Whoever ends the session ends this part of it, too.
   const cut = (): void => destroyClient(walsender)
   upstream.once('end', cut)
+  const close = async (): Promise<void> => {
+    upstream.removeListener('end', cut)
+    await walsender.end().catch(() => {})
+  }
   try {
     const session = await askOne(walsender, 'upstream', 'SELECT pg_backend_pid() AS pid')
     const reporter = reportWaits(settings, column(session ?? {}, 'pid'), log)
@@ -42,16 +47,21 @@ export async function createSlot(
     const slot = await askOne(
       walsender,
       'upstream',
-      `CREATE_REPLICATION_SLOT ${quoteIdentifier(settings.slot)} LOGICAL ${settings.plugin} EXPORT_SNAPSHOT`,
+      `CREATE_REPLICATION_SLOT ${quoteIdentifier(kind.slot)} ${kind.temporary ? 'TEMPORARY ' : ''}LOGICAL ${settings.plugin} EXPORT_SNAPSHOT`,
     )
       .finally(reporter.stop)
       .catch(async (error: unknown) => {
         throw (await pluginRefused(upstream, settings.plugin, error)) ?? error
       })
-    await look(column(slot ?? {}, 'snapshot_name'))
-  } finally {
-    upstream.removeListener('end', cut)
-    await walsender.end().catch(() => {})
+    const made = slot ?? {}
+    return {
+      name: column(made, 'snapshot_name'),
+      lsn: lsnFromServer(column(made, 'consistent_point')),
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
   }
 }
 

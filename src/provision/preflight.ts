@@ -29,14 +29,29 @@ import { readRegistration, registration, sameScope } from './registry.ts'
 import {
   checkDistinct,
   checkDownstream,
+  checkForeignKeys,
   checkOrdinaryTriggers,
   checkSchemaOwner,
   checkUpstream,
   grantReplicationRole,
 } from './server-checks.ts'
 import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
-import { checkIdentities, checkPatterns, checkUncopied, checkUnlikeRoots } from './table-checks.ts'
-import { displayTable, type FollowedTable, followedTables, uncopiedTables, unlikeRoots } from './tables.ts'
+import {
+  checkIdentities,
+  checkPatterns,
+  checkTargets,
+  checkUncopied,
+  checkUnlikeRoots,
+} from './table-checks.ts'
+import {
+  copyTargets,
+  displayTable,
+  type FollowedTable,
+  followedTables,
+  foreignKeys,
+  uncopiedTables,
+  unlikeRoots,
+} from './tables.ts'
 
 /** What was seen before anything was created; what is created afterwards builds on it. */
 export interface Preflight {
@@ -118,6 +133,13 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     found.push(...checkUncopied(uncopied))
     settled = uncopied.settled
   }
+  if (settings.copy === 'data' && atFirst)
+    found.push(
+      ...checkTargets(await copyTargets(ends.downstream, tables), settings.copying.overwrite),
+      ...(downstream.replicationRole === 'origin'
+        ? checkForeignKeys(await foreignKeys(ends.downstream, tables), downstream)
+        : []),
+    )
   throwFirst(found)
 
   warnOfOrigin(downstream, log)

@@ -104,6 +104,35 @@ export function checkUncopied(uncopied: Uncopied): FollowerError[] {
   return found.map(finding)
 }
 
+/** Pure: what stands against a copy of rows. */
+export function checkTargets(
+  targets: { readonly missing: readonly TableName[]; readonly filled: readonly TableName[] },
+  overwrite: boolean,
+): FollowerError[] {
+  const found: Finding[] = []
+  if (targets.missing.length > 0)
+    found.push({
+      code: 'FLW-119',
+      message: `${count(targets.missing.length, 'table is', 'tables are')} missing downstream`,
+      detail: list(targets.missing, listed).join('\n'),
+      effect: 'nothing was changed; --copy data brings rows, not tables',
+      fix: ['pg_dump --schema-only <upstream> | psql <downstream>', 'follower start --copy data …'],
+    })
+  if (targets.filled.length > 0 && !overwrite)
+    found.push({
+      code: 'FLW-122',
+      message: `${count(targets.filled.length, 'table holds', 'tables hold')} rows downstream already`,
+      detail: list(targets.filled, listed).join('\n'),
+      effect: 'nothing was changed',
+      fix: [
+        `TRUNCATE ${displayTable(targets.filled[0]!)};   -- downstream, for each of them; or all of them at once:`,
+        'follower start --copy data --overwrite …   # their rows are removed',
+        'or, if the rows are the upstream’s:  follower start --copy none …',
+      ],
+    })
+  return found.map(finding)
+}
+
 /** Names in one message at most. */
 const listed = 20
 

@@ -5,7 +5,8 @@ import { type Lsn, lsnFromServer } from '../model/lsn.ts'
 import type { ReplicationRole } from '../model/replication-role.ts'
 import { pins } from '../postgres/pins.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
-import { type Prepared, prepare } from '../provision/prepare.ts'
+import { prepareStart, type Start } from '../provision/prepare.ts'
+import type { WaitingTable } from '../provision/progress.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -29,13 +30,15 @@ export interface PrepareContext {
 
 export interface SessionContext extends PrepareContext {
   readonly connections: Connections
+  /** Tables, by OID, that take no rows from the stream, since they are still to be copied. */
+  readonly waiting: ReadonlyMap<number, WaitingTable>
   /** Called when the position has moved. */
   readonly progressed: () => void
 }
 
 /** Prepares both ends. */
-export function prepareEnds({ settings, connections, log }: PrepareContext): Promise<Prepared> {
-  return prepare(settings, { upstream: connections.upstream, downstream: connections.lock }, log)
+export function prepareEnds({ settings, connections, log }: PrepareContext): Promise<Start> {
+  return prepareStart(settings, { upstream: connections.upstream, downstream: connections.lock }, log)
 }
 
 /** The LSN that `--until` means. */

@@ -198,6 +198,7 @@ async function wire(
     position: position.lsn,
     replicationRole: prepared.replicationRole,
     ordinaryTriggers: settings.ordinaryTriggers,
+    waiting: context.waiting,
   })
   const { rows } = await apply.query<{ role: string; pid: string }>(
     'SELECT current_user AS role, pg_backend_pid() AS pid',

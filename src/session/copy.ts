@@ -1,0 +1,136 @@
+import type pg from 'pg'
+import { Copier } from '../copy/copier.ts'
+import type { CopyTable } from '../copy/table.ts'
+import { failpoint } from '../failpoints.ts'
+import { formatLsn, type Lsn } from '../model/lsn.ts'
+import { destroyClient } from '../postgres/socket.ts'
+import { publishedTables } from '../provision/copy-tables.ts'
+import { createSlot } from '../provision/create-slot.ts'
+import type { Prepared } from '../provision/prepare.ts'
+import { takeEpoch, type WaitingTable } from '../provision/progress.ts'
+import { ask } from '../provision/query.ts'
+import { type Snapshot, temporarySlot, underSnapshot } from '../provision/snapshot.ts'
+import type { PrepareContext } from './context.ts'
+import { copyError } from './copy-error.ts'
+import { CopyPorts } from './copy-port.ts'
+import { CopyReport } from './copy-report.ts'
+import { runSession } from './session.ts'
+
+export interface CopyContext extends PrepareContext {
+  readonly waiting: ReadonlyMap<number, WaitingTable>
+  readonly progressed: () => void
+}
+
+/**
+ * Copies the tables that wait for it: brings the downstream's position to the place that a snapshot shows, then their rows under
+ * it. What has changed upstream between the snapshot and its copy goes on waiting, for the next call.
+ *
+ * `snapshot`: of the slot that was just made, where nothing has been applied yet. Otherwise that of a temporary slot: the stream is applied
+ * up to its consistent point, schema changes and all, but for the rows of the tables that wait.
+ */
+export async function copyWaiting(
+  context: CopyContext,
+  prepared: Prepared,
+  snapshot: Snapshot | undefined,
+  started: () => void,
+): Promise<void> {
+  const { settings, connections, log, health, stop } = context
+  const { upstream, lock, apply } = connections
+  const abort = new AbortController()
+  const cut = (): void => abort.abort()
+  let taken = snapshot
+  stop.addEventListener('abort', cut, { once: true })
+  for (const client of [upstream, lock, apply]) client.once('end', cut)
+  // The snapshot's own connection ends with this one.
+  abort.signal.addEventListener('abort', () => destroyClient(upstream), { once: true })
+  try {
+    if (!taken) {
+      health.waiting = 'an open transaction upstream'
+      taken = await createSlot(settings, upstream, log, temporarySlot(settings))
+      log.info(
+        { lsn: formatLsn(taken.lsn), tables: context.waiting.size },
+        'tables are still to be copied: first the stream, up to the snapshot of their rows',
+      )
+      const session = { ...context, connections: await connections.withStream() }
+      await runSession(session, prepared, taken.lsn, started)
+      if (stop.aborted) return
+      health.upstreamConnected = true
+    } else started()
+    health.waiting = 'the initial copy'
+    await copyUnder(context, prepared, taken, abort.signal)
+  } finally {
+    stop.removeEventListener('abort', cut)
+    for (const client of [upstream, lock, apply]) client.removeListener('end', cut)
+    health.waiting = undefined
+    await taken?.close()
+  }
+}
+
+/** The downstream stands at the snapshot's place: its tables are those that the snapshot shows. */
+async function copyUnder(
+  context: CopyContext,
+  prepared: Prepared,
+  snapshot: Snapshot,
+  signal: AbortSignal,
+): Promise<void> {
+  const { settings, connections, log, waiting } = context
+  const { upstream, lock } = connections
+  const epoch = await takeEpoch(lock, settings.name)
+  await reach(lock, settings.name, epoch, snapshot.lsn)
+  const published = await underSnapshot(upstream, snapshot.name, () =>
+    publishedTables(upstream, prepared.publications),
+  )
+  const tables = published.flatMap((table): CopyTable[] => {
+    const known = waiting.get(table.oid)
+    return known ? [{ ...table, begun: known.begun }] : []
+  })
+  await forget(
+    lock,
+    settings.name,
+    epoch,
+    [...waiting.keys()].filter((oid) => !tables.some((table) => table.oid === oid)),
+  )
+  const report = new CopyReport(context, tables)
+  const ports = new CopyPorts(context, prepared, report, signal)
+  const lsn = formatLsn(snapshot.lsn)
+  log.info({ lsn, tables: tables.length, jobs: settings.copying.jobs }, 'copying tables')
+  try {
+    await new Copier(
+      tables,
+      {
+        ...{ name: settings.name, epoch, snapshot: snapshot.name, lsn },
+        ...{ jobs: settings.copying.jobs, splitBytes: settings.copying.splitBytes },
+        versions: { upstream: prepared.upstreamVersion, downstream: prepared.downstreamVersion },
+      },
+      ports,
+    ).run()
+  } catch (error) {
+    throw copyError(error, settings)
+  } finally {
+    report.close()
+  }
+  await failpoint('copy.done')
+  report.summary()
+}
+
+/** What is applied stands for the snapshot's place; it may be a little less where nothing was left to apply. */
+async function reach(lock: pg.Client, name: string, epoch: bigint, lsn: Lsn): Promise<void> {
+  await ask(
+    lock,
+    'downstream',
+    'UPDATE follower.progress SET lsn = $3 WHERE name = $1 AND epoch = $2 AND lsn < $3',
+    [name, String(epoch), formatLsn(lsn)],
+  )
+}
+
+/** Tables that are gone upstream, or published no more. */
+async function forget(lock: pg.Client, name: string, epoch: bigint, oids: readonly number[]): Promise<void> {
+  if (oids.length === 0) return
+  await ask(
+    lock,
+    'downstream',
+    `DELETE FROM follower.copied_table WHERE follow = $1 AND relation = ANY ($3::oid[])
+        AND EXISTS (SELECT FROM follower.progress p WHERE p.name = $1 AND p.epoch = $2)`,
+    [name, String(epoch), oids.map(String)],
+  )
+}
