@@ -73,7 +73,9 @@ test('filters, column lists and roots of publications', async () => {
     args: ['--copy', 'data', '--ddl', 'off', '--publication', 'parts,roots'],
   })
   await it.follower.ready()
-  expect(await value(it.downstream, 'SELECT count(*) || max(id)::text || count(n) FROM ONLY plain')).toBe('10100')
+  expect(await value(it.downstream, 'SELECT count(*) || max(id)::text || count(n) FROM ONLY plain')).toBe(
+    '10100',
+  )
   expect(await value(it.downstream, 'SELECT string_agg(id::text, $1) FROM family', [','])).toBe('2,3')
   expect(await value(it.downstream, 'SELECT count(*) FROM parted')).toBe('399')
   expect(await value(it.downstream, 'SELECT count(*) FROM computed')).toBe('0')

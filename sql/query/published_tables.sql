@@ -5,7 +5,7 @@ SELECT c.oid,
        CASE WHEN bool_and(p.filter IS NOT NULL) THEN string_agg(format('(%s)', p.filter), ' OR ' ORDER BY p.filter) END AS filter,
        -- They have to agree, or the server would not decode.
        min(p.columns) AS columns,
-       max((SELECT sum(pg_relation_size(t.relid)) FROM pg_partition_tree(c.oid) t)) AS bytes,
+       CASE c.relkind WHEN 'p' THEN (SELECT sum(pg_relation_size(t.relid)) FROM pg_partition_tree(c.oid) t) ELSE pg_relation_size(c.oid) END AS bytes,
        current_setting('block_size') AS block_size
   FROM (SELECT v.schemaname, v.tablename, to_jsonb(v) ->> 'rowfilter' AS filter, to_jsonb(v) ->> 'attnames' AS columns
           FROM pg_publication_tables v WHERE v.pubname = ANY ($1::text[])) p
@@ -19,4 +19,4 @@ SELECT c.oid,
        JOIN pg_namespace m ON m.oid = k.relnamespace
        JOIN pg_publication_tables v ON v.schemaname = m.nspname AND v.tablename = k.relname AND v.pubname = ANY ($1::text[])
       WHERE a.relid <> c.oid AND c.relispartition)
- GROUP BY c.oid;
+ GROUP BY c.oid, c.relkind;

@@ -11,6 +11,7 @@ import { sql } from '../postgres/sql.ts'
 import { Cascades } from './cascades.ts'
 import { progressError } from './errors.ts'
 import { Statements } from './statements.ts'
+import type { Waiting } from './waiting.ts'
 
 /**
  * A foreign key that held only at the end of an upstream statement or transaction holds at the end of the downstream's.
@@ -36,6 +37,7 @@ async function deferrableConstraints(
 export class ApplySession {
   readonly pipeline: Pipeline
   readonly statements: Statements
+  readonly waiting: Waiting
   readonly cursor = new ChangeCursor()
   readonly change = new RowChange()
   /** What the progress row holds: the end of the last transaction that is committed here. */
@@ -61,14 +63,14 @@ export class ApplySession {
     position: Lsn
     replicationRole: ReplicationRole
     ordinaryTriggers: OnOrdinaryTriggers
-    /** OIDs of relations whose rows are not applied, but copied later. */
-    waiting: { has(oid: number): boolean }
+    waiting: Waiting
   }) {
     this.client = options.client
     this.relations = options.relations
     this.name = options.name
     this.epoch = options.epoch
     this.position = options.position
+    this.waiting = options.waiting
     this.pipeline = new Pipeline(options.client)
     const isOrigin = options.replicationRole === 'origin'
     this.statements = new Statements(
@@ -93,6 +95,7 @@ export class ApplySession {
     // A transaction that had failed answers COMMIT with ROLLBACK, and no error.
     if (result.lastTag !== 'C') throw new Error('the downstream rolled back instead of committing')
     await failpointOn('apply.committed', this.client)
+    this.waiting.committed()
     this.position = last.endLsn
   }
 
@@ -127,6 +130,7 @@ export class ApplySession {
     if (this.pipeline.isOpen) await this.pipeline.sync()
     await this.client.query('ROLLBACK')
     this.statements.wall.rolledBack()
+    this.waiting.rolledBack()
     await this.statements.reset()
   }
 

@@ -8,6 +8,7 @@ import { isSameOwner, loadOwners, requireActing } from './owners.ts'
 import type { Prepared } from './prepared.ts'
 import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
 import { loadTargets, missingTable } from './targets.ts'
+import type { Waiting } from './waiting.ts'
 import { Wall } from './wall.ts'
 
 /** All that is known of one relation's downstream table in this session. */
@@ -31,26 +32,21 @@ export class Statements {
   /** Row by row: errors have to say which value it was, and functions of a table's owner are made for each row. */
   stepwise = false
   readonly wall: Wall
-  /** Materialized views, whose rows come of their own refresh, and tables that are copied later. */
+  /** Materialized views: their rows come of their own refresh. */
   private readonly ignored = new Set<Relation>()
   private readonly known = new Map<Relation, RelationStatements>()
   private readonly client: pg.Client
   private readonly planner: Planner
   private readonly haltOnTriggers: boolean
-  private readonly waiting: { has(oid: number): boolean }
+  private readonly waiting: Waiting
   private made = 0
   private sinceReset = 0
 
   /**
-   * `haltOnTriggers`: stop at tables with triggers that act otherwise than under a replication role. `waiting`: OIDs of
-   * relations whose rows are copied later, as of a position beyond what is applied until then.
+   * `haltOnTriggers`: stop at tables with triggers that act otherwise than under a replication role. `waiting`: those that are
+   * copied later take no rows until then.
    */
-  constructor(
-    client: pg.Client,
-    planner: Planner,
-    haltOnTriggers: boolean,
-    waiting: { has(oid: number): boolean },
-  ) {
+  constructor(client: pg.Client, planner: Planner, haltOnTriggers: boolean, waiting: Waiting) {
     this.waiting = waiting
     this.haltOnTriggers = haltOnTriggers
     this.client = client
@@ -76,8 +72,6 @@ export class Statements {
         continue
       }
       if (!target) throw missingTable(relation)
-      // Known all the same: a TRUNCATE of it is applied, since foreign keys may demand it.
-      if (this.waiting.has(relation.oid)) this.ignored.add(relation)
       const always = relation.columns.flatMap((column, at) =>
         target.columns.get(column.name)?.identityAlways ? [at] : [],
       )
@@ -121,7 +115,7 @@ export class Statements {
 
   /** Whether a relation that is loaded takes no rows. */
   ignores(relation: Relation): boolean {
-    return this.ignored.size > 0 && this.ignored.has(relation)
+    return (this.ignored.size > 0 && this.ignored.has(relation)) || this.waiting.has(relation.oid)
   }
 
   /** The statement of a change. Allocates nothing for the common shapes. */

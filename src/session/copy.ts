@@ -7,7 +7,7 @@ import { destroyClient } from '../postgres/socket.ts'
 import { publishedTables } from '../provision/copy-tables.ts'
 import { createSlot } from '../provision/create-slot.ts'
 import type { Prepared } from '../provision/prepare.ts'
-import { takeEpoch, type WaitingTable } from '../provision/progress.ts'
+import { takeEpoch, type WaitingTable, waitingTables } from '../provision/progress.ts'
 import { ask } from '../provision/query.ts'
 import { type Snapshot, temporarySlot, underSnapshot } from '../provision/snapshot.ts'
 import type { PrepareContext } from './context.ts'
@@ -73,8 +73,10 @@ async function copyUnder(
   snapshot: Snapshot,
   signal: AbortSignal,
 ): Promise<void> {
-  const { settings, connections, log, waiting } = context
+  const { settings, connections, log } = context
   const { upstream, lock } = connections
+  // A TRUNCATE that was applied meanwhile has left nothing to copy.
+  const waiting = await waitingTables(lock, settings.name)
   const epoch = await takeEpoch(lock, settings.name)
   await reach(lock, settings.name, epoch, snapshot.lsn)
   const published = await underSnapshot(upstream, snapshot.name, () =>
