@@ -78,8 +78,14 @@ describe.each(pairs.filter(available))('a copy under load, %s', (pair) => {
     await gate.query('COMMIT')
     for (const failpoint of ['copy.table', 'copy.before-commit', 'copy.committed']) {
       const it = start(follow, `${failpoint}:drop:2`)
-      await it.ready({ slot: follow.name })
-      expect(it.output).toContain(`failpoint ${failpoint} drop`)
+      await it.line(new RegExp(`failpoint ${failpoint} drop`))
+      await it.until(
+        async () =>
+          (await value(follow.downstream, "SELECT bool_and(state = 'copied') FROM follower.copied_table")) ===
+          't',
+        'all tables to be copied',
+        60_000,
+      )
       expect(await it.stop()).toMatchObject({ code: 0 })
       await script(
         follow.downstream,
