@@ -112,3 +112,67 @@ test('rows that nobody copied are not touched, unless told so', async () => {
   expect(await taken.exit, taken.output).toMatchObject({ code: 0 })
   expect(await compareDatabases(all.upstream, all.downstream)).toEqual([])
 })
+
+test('code of a table’s owner runs as that owner', async () => {
+  const all = await databases('18')
+  const owner = `${all.name}_owner`
+  const tables = [
+    'CREATE TABLE guarded (id int PRIMARY KEY, at regclass, n numeric, t text, doubled int GENERATED ALWAYS AS (id * 2) STORED)',
+    'CREATE TABLE "Deferred" (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, b bytea)',
+  ]
+  await statements(all.upstream, [
+    ...tables,
+    "INSERT INTO guarded SELECT i, 'guarded', i / 3.0, CASE WHEN i % 2 = 0 THEN E'\\\\N\\t\\n' END FROM generate_series(1, 3000) i",
+    'INSERT INTO "Deferred" (b) SELECT decode(md5(i::text), $$hex$$) FROM generate_series(1, 50) i',
+  ])
+  await statements(all.downstream, [
+    `CREATE ROLE ${owner}`,
+    ...tables,
+    'CREATE TABLE ran (who name, what text)',
+    `GRANT INSERT ON ran TO ${owner}`,
+    `GRANT CREATE ON SCHEMA public TO ${owner}`,
+    `ALTER TABLE guarded OWNER TO ${owner}; ALTER TABLE "Deferred" OWNER TO ${owner}`,
+    `CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+     BEGIN
+       INSERT INTO public.ran VALUES (current_user, TG_OP);
+       BEGIN EXECUTE 'RESET ROLE'; EXECUTE 'SET ROLE postgres'; INSERT INTO public.ran VALUES (current_user, 'escaped');
+       EXCEPTION WHEN OTHERS THEN NULL; END;
+       PERFORM pg_catalog.set_config('search_path', 'public', false);
+       PERFORM pg_catalog.set_config('datestyle', 'German', false);
+       RETURN COALESCE(NEW, OLD);
+     END $$`,
+    'CREATE TRIGGER note BEFORE INSERT OR DELETE ON guarded FOR EACH ROW EXECUTE FUNCTION note(); ALTER TABLE guarded ENABLE ALWAYS TRIGGER note',
+    'CREATE TRIGGER emptied BEFORE TRUNCATE ON guarded EXECUTE FUNCTION note(); ALTER TABLE guarded ENABLE ALWAYS TRIGGER emptied',
+    'CREATE CONSTRAINT TRIGGER note AFTER INSERT ON "Deferred" DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note(); ALTER TABLE "Deferred" ENABLE ALWAYS TRIGGER note',
+    "INSERT INTO guarded VALUES (-1, NULL, NULL, 'old')",
+    'TRUNCATE ran',
+  ])
+  const it = start(
+    {
+      ...all,
+      args: [
+        '--copy',
+        'data',
+        '--overwrite',
+        '--copy-split',
+        '16kB',
+        '--tables',
+        'public.guarded,public."Deferred"',
+      ],
+    },
+    undefined,
+    ['--until', 'now'],
+  )
+  expect(await it.exit, it.output).toMatchObject({ code: 0 })
+  expect(await query(all.downstream, 'SELECT who, what, count(*) FROM ran GROUP BY 1, 2 ORDER BY 2')).toEqual(
+    [
+      { who: owner, what: 'INSERT', count: '3050' },
+      { who: owner, what: 'TRUNCATE', count: '1' },
+    ],
+  )
+  for (const table of ['guarded', '"Deferred"']) {
+    const text = `SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM ${table} t`
+    expect(await value(all.downstream, text)).toBe(await value(all.upstream, text))
+  }
+  await statements(all.downstream, [`DROP OWNED BY ${owner} CASCADE`, `DROP ROLE ${owner}`])
+})
