@@ -30,6 +30,7 @@ export const failpointNames = [
   'copy.begun',
   'copy.before-commit',
   'copy.committed',
+  'copy.step',
   'copy.done',
   'shutdown.draining',
 ] as const

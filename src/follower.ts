@@ -8,6 +8,7 @@ import type { Snapshot } from './provision/snapshot.ts'
 import { openConnections, type PastSessions, pause } from './session/connections.ts'
 import { type PrepareContext, prepareEnds, resolveUntil } from './session/context.ts'
 import { copyWaiting } from './session/copy.ts'
+import { leftWaves } from './session/copy-steps.ts'
 import { runSession } from './session/session.ts'
 import type { ToldTables } from './session/unpublished.ts'
 import type { Health } from './telemetry/health.ts'
@@ -158,7 +159,8 @@ async function oneSession(
     if (!prepared) throw new Error('nothing is prepared')
     const waiting = await waitingTables(connections.lock, settings.name)
     const follow = { ...context, waiting, progressed: told.progressed }
-    if (snapshot || waiting.size > 0) {
+    const steps = await leftWaves(connections.lock, settings.name)
+    if (snapshot || waiting.size > 0 || steps.size > 0) {
       await copyWaiting(follow, prepared, snapshot, started)
       return stop.aborted
     }

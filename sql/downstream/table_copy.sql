@@ -83,3 +83,15 @@ REVOKE ALL ON FUNCTION follower.hold_progress(text, bigint), follower.begin_tabl
 COMMENT ON FUNCTION follower.hold_progress(text, bigint) IS 'follower: fails where another daemon has taken the follow';
 COMMENT ON FUNCTION follower.begin_table_copy(text, bigint, oid, pg_lsn, integer) IS 'follower: rows of a table begin to come';
 COMMENT ON FUNCTION follower.end_part_copy(text, bigint, oid, pg_lsn, bigint, bigint) IS 'follower: rows of a part of a table are here';
+
+-- What of a copied schema comes after the rows: indexes, constraints, triggers. Each is removed in the transaction that makes it.
+CREATE TABLE IF NOT EXISTS follower.copy_step (
+  follow text NOT NULL REFERENCES follower.progress ON DELETE CASCADE,
+  number integer NOT NULL,
+  wave text NOT NULL CHECK (wave IN ('indexes', 'objects', 'foreign keys', 'last')),
+  label text NOT NULL,
+  statement text NOT NULL,
+  PRIMARY KEY (follow, number)
+);
+COMMENT ON TABLE follower.copy_step IS 'follower: statements of a copied schema that wait for the rows';
+COMMENT ON COLUMN follower.copy_step.wave IS 'indexes and objects before the stream, foreign keys and the last once all rows are there';

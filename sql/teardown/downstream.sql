@@ -13,7 +13,7 @@ BEGIN
   ELSIF to_regclass('follower.follow') IS NULL THEN
     DROP SCHEMA IF EXISTS follower CASCADE;
   ELSE
-    DROP TABLE IF EXISTS follower.copied_table, follower.progress;
+    DROP TABLE IF EXISTS follower.copied_table, follower.copy_step, follower.progress;
     DROP ROUTINE IF EXISTS
       follower.take_progress(text), follower.advance_progress(text, bigint, pg_lsn, pg_lsn, timestamptz),
       follower.replay(text, jsonb, text), follower.known_settings(jsonb), follower.temporary_objects(),

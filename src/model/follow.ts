@@ -29,6 +29,11 @@ export interface CopySettings {
   readonly splitBytes: number
   /** Rows that are there downstream are removed. */
   readonly overwrite: boolean
+  /** Path of pg_dump; undefined: one is looked for. */
+  readonly pgDump: string | undefined
+  /** Whether a copied schema keeps its owners, and its rights. */
+  readonly owner: boolean
+  readonly privileges: boolean
 }
 
 /** Everything that defines one follow. */
@@ -52,7 +57,7 @@ export interface FollowSettings {
   readonly ddl: boolean
   readonly until: Lsn | 'now' | undefined
   /** What a first start brings of what is there; undefined: nothing, and it refuses where rows would be missing. */
-  readonly copy: 'none' | 'data' | undefined
+  readonly copy: 'none' | 'data' | 'all' | undefined
   readonly copying: CopySettings
   readonly noIdentity: 'refuse' | 'full' | 'insert-only'
   readonly onConflict: Readonly<Record<ConflictType, ConflictResolution>>

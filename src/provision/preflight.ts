@@ -14,6 +14,7 @@ import {
 } from './facts.ts'
 import { oneError } from './findings.ts'
 import { carried, checkListable, type ListableTable, listableTables } from './listing.ts'
+import { type DumpTools, findDumpTools } from './pg-dump.ts'
 import { checkPluginFacts, pluginFacts } from './plugin.ts'
 import { type Progress, readProgress } from './progress.ts'
 import {
@@ -37,6 +38,7 @@ import {
 } from './server-checks.ts'
 import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
 import {
+  checkAbsent,
   checkIdentities,
   checkPatterns,
   checkTargets,
@@ -67,6 +69,8 @@ export interface Preflight {
   readonly progress: Progress | undefined
   readonly slot: Slot | undefined
   readonly step: SlotStep
+  /** Where the schema is to be copied. */
+  readonly dumpTools: DumpTools | undefined
 }
 
 /**
@@ -140,7 +144,13 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
         ? checkForeignKeys(await foreignKeys(ends.downstream, tables), downstream)
         : []),
     )
+  if (settings.copy === 'all' && atFirst)
+    found.push(...checkAbsent(await copyTargets(ends.downstream, tables)))
   throwFirst(found)
+  const dumpTools =
+    settings.copy === 'all' && atFirst
+      ? await findDumpTools(settings.copying.pgDump, Math.trunc(upstream.version / 10000))
+      : undefined
 
   warnOfOrigin(downstream, log)
   warn(upstream, tables, slot === undefined, log)
@@ -155,6 +165,7 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     progress,
     slot,
     step: refusal as SlotStep,
+    dumpTools,
   }
 }
 

@@ -1,7 +1,9 @@
+import type pg from 'pg'
 import { failpoint } from '../failpoints.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
 import type { ReplicationRole } from '../model/replication-role.ts'
+import { connect } from '../postgres/connect.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { publishedTables } from './copy-tables.ts'
@@ -9,6 +11,7 @@ import { createSlot, slotPosition } from './create-slot.ts'
 import type { Ends } from './ends.ts'
 import { oneError } from './findings.ts'
 import { installObjects, lockSchema } from './objects.ts'
+import type { DumpTools } from './pg-dump.ts'
 import { type Preflight, preflight } from './preflight.ts'
 import { recordIntent, recordStart, recordWaiting } from './progress.ts'
 import { ensurePublications, publicationNames } from './publication.ts'
@@ -21,6 +24,7 @@ import {
   registration,
   sameScope,
 } from './registry.ts'
+import { loadSchema, readSchema } from './schema-copy.ts'
 import { decideSlot } from './slot.ts'
 import { type Snapshot, temporarySlot, underSnapshot } from './snapshot.ts'
 import { checkIdentities, checkTargets, checkUncopied } from './table-checks.ts'
@@ -151,7 +155,7 @@ async function prepareSlot(
   log: Logger,
 ): Promise<Snapshot | undefined> {
   if (seen.step === 'ready') return undefined
-  const copies = settings.copy === 'data'
+  const copies = settings.copy === 'data' || settings.copy === 'all'
   let lsn = seen.step === 'adopt' ? await slotPosition(settings, ends.upstream, log) : undefined
   let snapshot: Snapshot | undefined
   if (lsn === undefined) {
@@ -167,7 +171,7 @@ async function prepareSlot(
   try {
     if (snapshot) await recheck(settings, ends, seen, snapshot.name)
     await failpoint('start.slot')
-    await begin(settings, ends, lsn, copies ? snapshot : undefined)
+    await begin(settings, ends, lsn, copies ? snapshot : undefined, seen.dumpTools)
   } catch (error) {
     await snapshot?.close()
     throw error
@@ -184,16 +188,32 @@ async function begin(
   { upstream, downstream }: Ends,
   lsn: Lsn,
   snapshot: Snapshot | undefined,
+  tools: DumpTools | undefined,
 ): Promise<void> {
   const tables =
     snapshot &&
     (await underSnapshot(upstream, snapshot.name, () =>
       publishedTables(upstream, publicationNames(settings)),
     ))
-  await inTransaction(downstream, 'downstream', async () => {
-    await recordStart(downstream, settings.name, lsn)
-    if (tables) await recordWaiting(downstream, settings.name, tables)
+  const schema = snapshot && tools && (await readSchema(settings, upstream, tools, snapshot))
+  const record = (client: pg.Client): Promise<void> =>
+    inTransaction(client, 'downstream', async () => {
+      if (schema) await loadSchema(client, settings.name, schema)
+      await recordStart(client, settings.name, lsn)
+      if (tables) await recordWaiting(client, settings.name, tables)
+    })
+  if (!schema) return record(downstream)
+  // Its own connection: the script sets what it likes.
+  const client = await connect({
+    end: 'downstream',
+    conninfo: settings.downstream,
+    applicationName: settings.applicationName,
   })
+  try {
+    await record(client)
+  } finally {
+    await client.end().catch(() => {})
+  }
 }
 
 /**
@@ -211,7 +231,7 @@ async function recheck(
   const found = await underSnapshot(upstream, snapshot, async () => {
     const tables = await followedTables(upstream, settings)
     const identities = checkIdentities(settings, tables, seen.upstream.capture === 'usable')
-    if (settings.copy === 'none') return identities
+    if (settings.copy === 'none' || settings.copy === 'all') return identities
     if (settings.copy === 'data')
       return [
         ...identities,

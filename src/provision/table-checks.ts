@@ -2,6 +2,7 @@ import type { FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { type Finding, finding } from './findings.ts'
 import {
+  type CopyTargets,
   displayTable,
   type FollowedTable,
   lacksIdentity,
@@ -105,10 +106,7 @@ export function checkUncopied(uncopied: Uncopied): FollowerError[] {
 }
 
 /** Pure: what stands against a copy of rows. */
-export function checkTargets(
-  targets: { readonly missing: readonly TableName[]; readonly filled: readonly TableName[] },
-  overwrite: boolean,
-): FollowerError[] {
+export function checkTargets(targets: CopyTargets, overwrite: boolean): FollowerError[] {
   const found: Finding[] = []
   if (targets.missing.length > 0)
     found.push({
@@ -116,7 +114,10 @@ export function checkTargets(
       message: `${count(targets.missing.length, 'table is', 'tables are')} missing downstream`,
       detail: list(targets.missing, listed).join('\n'),
       effect: 'nothing was changed; --copy data brings rows, not tables',
-      fix: ['pg_dump --schema-only <upstream> | psql <downstream>', 'follower start --copy data …'],
+      fix: [
+        'follower start --copy all …   # into an empty database: the schema, too',
+        'or pg_dump --schema-only <upstream> | psql <downstream>, then follower start --copy data …',
+      ],
     })
   if (targets.filled.length > 0 && !overwrite)
     found.push({
@@ -131,6 +132,23 @@ export function checkTargets(
       ],
     })
   return found.map(finding)
+}
+
+/** Pure: what stands against a copy of the schema. */
+export function checkAbsent({ present }: CopyTargets): FollowerError[] {
+  if (present.length === 0) return []
+  return [
+    finding({
+      code: 'FLW-127',
+      message: `${count(present.length, 'table is', 'tables are')} there already downstream`,
+      detail: list(present, listed).join('\n'),
+      effect: 'nothing was changed; --copy all makes the schema, and changes none that is there',
+      fix: [
+        'use an empty database downstream',
+        'or, where the schema is there:  follower start --copy data …',
+      ],
+    }),
+  ]
 }
 
 /** Names in one message at most. */

@@ -166,16 +166,25 @@ export async function uncopiedTables(
   }
 }
 
-/** The downstream tables that take the rows of these: which are missing, and which hold rows already. */
+/** Downstream tables that are to take rows. */
+export interface CopyTargets {
+  readonly missing: readonly TableName[]
+  readonly present: readonly TableName[]
+  /** Hold rows already. */
+  readonly filled: readonly TableName[]
+}
+
+/** The downstream tables that take the rows of these. */
 export async function copyTargets(
   downstream: pg.Client,
   tables: readonly FollowedTable[],
-): Promise<{ readonly missing: readonly TableName[]; readonly filled: readonly TableName[] }> {
+): Promise<CopyTargets> {
   const sent = tables.filter((table) => !table.unlogged).map((table) => table.sentAs)
   const byName = new Map(sent.map((table) => [displayTable(table), table]))
   const below = await filledTables(downstream, 'downstream', [...byName.values()])
   return {
     missing: below.filter((table) => !table.present),
+    present: below.filter((table) => table.present),
     filled: below.filter((table) => table.filled),
   }
 }

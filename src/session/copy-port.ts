@@ -19,16 +19,16 @@ import { copyWall } from './copy-wall.ts'
 export class CopyPorts implements CopyPort {
   private readonly context: PrepareContext
   private readonly prepared: Prepared
-  private readonly report: CopyReport
+  /** Hears of what is copied; set before anything is. */
+  report: CopyReport | undefined
   private readonly signal: AbortSignal
   /** One question at a time. */
   private asking: Promise<unknown> = Promise.resolve()
 
   /** `signal` cuts all of its connections. */
-  constructor(context: PrepareContext, prepared: Prepared, report: CopyReport, signal: AbortSignal) {
+  constructor(context: PrepareContext, prepared: Prepared, signal: AbortSignal) {
     this.context = context
     this.prepared = prepared
-    this.report = report
     this.signal = signal
   }
 
@@ -124,14 +124,14 @@ export class CopyPorts implements CopyPort {
   }
 
   moved(bytes: number): void {
-    this.report.moved(bytes)
+    this.report?.moved(bytes)
   }
 
   copied(table: CopyTable, rows: number): void {
-    this.report.copied(table, rows)
+    this.report?.copied(table, rows)
   }
 
   later(table: CopyTable, why: 'changed' | 'gone'): void {
-    this.report.later(table, why)
+    this.report?.later(table, why)
   }
 }

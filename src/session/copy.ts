@@ -1,4 +1,5 @@
 import type pg from 'pg'
+import { earlyWaves, lateWaves, type StepWave } from '../copy/archive.ts'
 import { Copier } from '../copy/copier.ts'
 import type { CopyTable } from '../copy/table.ts'
 import { failpoint } from '../failpoints.ts'
@@ -14,6 +15,7 @@ import type { PrepareContext } from './context.ts'
 import { copyError } from './copy-error.ts'
 import { CopyPorts } from './copy-port.ts'
 import { CopyReport } from './copy-report.ts'
+import { runSteps } from './copy-steps.ts'
 import { runSession } from './session.ts'
 
 export interface CopyContext extends PrepareContext {
@@ -44,20 +46,29 @@ export async function copyWaiting(
   // The snapshot's own connection ends with this one.
   abort.signal.addEventListener('abort', () => destroyClient(upstream), { once: true })
   try {
+    const ports = new CopyPorts(context, prepared, abort.signal)
+    const steps = async (waves: readonly StepWave[]): Promise<void> => {
+      health.waiting = 'the initial copy'
+      const epoch = await takeEpoch(lock, settings.name)
+      await runSteps(context, ports, epoch, waves)
+    }
     if (!taken) {
-      health.waiting = 'an open transaction upstream'
-      taken = await createSlot(settings, upstream, log, temporarySlot(settings))
-      log.info(
-        { lsn: formatLsn(taken.lsn), tables: context.waiting.size },
-        'tables are still to be copied: first the stream, up to the snapshot of their rows',
-      )
-      const session = { ...context, connections: await connections.withStream() }
-      await runSession(session, prepared, taken.lsn, started)
-      if (stop.aborted) return
-      health.upstreamConnected = true
+      started()
+      // What a stream needs has to be there before it.
+      await steps(earlyWaves)
+      if (context.waiting.size > 0) {
+        health.waiting = 'an open transaction upstream'
+        taken = await createSlot(settings, upstream, log, temporarySlot(settings))
+        await streamTo(context, prepared, taken, started)
+        if (stop.aborted) return
+      }
     } else started()
     health.waiting = 'the initial copy'
-    await copyUnder(context, prepared, taken, abort.signal)
+    if (taken) await copyUnder(context, prepared, taken, ports)
+    // Indexes may take long, and need no snapshot that holds up vacuum.
+    await taken?.close()
+    await steps(earlyWaves)
+    if ((await waitingTables(lock, settings.name)).size === 0) await steps(lateWaves)
   } finally {
     stop.removeEventListener('abort', cut)
     for (const client of [upstream, lock, apply]) client.removeListener('end', cut)
@@ -66,12 +77,29 @@ export async function copyWaiting(
   }
 }
 
+/** Applies the stream up to the snapshot's place, but for the rows of tables that wait. */
+async function streamTo(
+  context: CopyContext,
+  prepared: Prepared,
+  { lsn }: Snapshot,
+  started: () => void,
+): Promise<void> {
+  const { connections, log, health, waiting } = context
+  log.info(
+    { lsn: formatLsn(lsn), tables: waiting.size },
+    'tables are still to be copied: first the stream, up to the snapshot of their rows',
+  )
+  const session = { ...context, connections: await connections.withStream() }
+  await runSession(session, prepared, lsn, started)
+  health.upstreamConnected = true
+}
+
 /** The downstream stands at the snapshot's place: its tables are those that the snapshot shows. */
 async function copyUnder(
   context: CopyContext,
   prepared: Prepared,
   snapshot: Snapshot,
-  signal: AbortSignal,
+  ports: CopyPorts,
 ): Promise<void> {
   const { settings, connections, log } = context
   const { upstream, lock } = connections
@@ -93,7 +121,7 @@ async function copyUnder(
     [...waiting.keys()].filter((oid) => !tables.some((table) => table.oid === oid)),
   )
   const report = new CopyReport(context, tables)
-  const ports = new CopyPorts(context, prepared, report, signal)
+  ports.report = report
   const lsn = formatLsn(snapshot.lsn)
   log.info({ lsn, tables: tables.length, jobs: settings.copying.jobs }, 'copying tables')
   try {
