@@ -44,6 +44,7 @@ import {
   checkTargets,
   checkUncopied,
   checkUnlikeRoots,
+  defaultCopy,
 } from './table-checks.ts'
 import {
   copyTargets,
@@ -62,6 +63,8 @@ export interface Preflight {
   readonly tables: readonly FollowedTable[]
   /** Tables that hold rows downstream, on a first start. */
   readonly settled: ReadonlySet<string>
+  /** What of it is to be brought; undefined: nothing, and nothing is missing. */
+  readonly copy: FollowSettings['copy']
   readonly publications: readonly Publication[]
   readonly sameScope: boolean
   /** What they should be; none where the user named his own. */
@@ -131,24 +134,24 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
         downstream,
       ),
     )
-  let settled: ReadonlySet<string> = new Set()
-  if (settings.copy === undefined && atFirst) {
-    const uncopied = await uncopiedTables(ends.upstream, ends.downstream, tables)
-    found.push(...checkUncopied(uncopied))
-    settled = uncopied.settled
+  const uncopied =
+    settings.copy === undefined && atFirst
+      ? await uncopiedTables(ends.upstream, ends.downstream, tables)
+      : undefined
+  const copy = settings.copy ?? (uncopied && defaultCopy(settings, tables, uncopied))
+  if (uncopied && copy === undefined) found.push(...checkUncopied(uncopied))
+  if (atFirst && (copy === 'data' || copy === 'all')) {
+    const targets = await copyTargets(ends.downstream, tables)
+    if (copy === 'all') found.push(...checkAbsent(targets))
+    else {
+      found.push(...checkTargets(targets, settings.copying.overwrite))
+      if (downstream.replicationRole === 'origin')
+        found.push(...checkForeignKeys(await foreignKeys(ends.downstream, tables), downstream))
+    }
   }
-  if (settings.copy === 'data' && atFirst)
-    found.push(
-      ...checkTargets(await copyTargets(ends.downstream, tables), settings.copying.overwrite),
-      ...(downstream.replicationRole === 'origin'
-        ? checkForeignKeys(await foreignKeys(ends.downstream, tables), downstream)
-        : []),
-    )
-  if (settings.copy === 'all' && atFirst)
-    found.push(...checkAbsent(await copyTargets(ends.downstream, tables)))
   throwFirst(found)
   const dumpTools =
-    settings.copy === 'all' && atFirst
+    copy === 'all' && atFirst
       ? await findDumpTools(settings.copying.pgDump, Math.trunc(upstream.version / 10000))
       : undefined
 
@@ -158,7 +161,8 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     upstream,
     downstream,
     tables,
-    settled,
+    settled: uncopied?.settled ?? new Set(),
+    copy,
     publications,
     sameScope: unchanged,
     planned: planPublications(settings, tables, upstream.version, listable),

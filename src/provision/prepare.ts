@@ -1,4 +1,5 @@
 import type pg from 'pg'
+import { ExitCode, FollowerError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
@@ -155,7 +156,7 @@ async function prepareSlot(
   log: Logger,
 ): Promise<Snapshot | undefined> {
   if (seen.step === 'ready') return undefined
-  const copies = settings.copy === 'data' || settings.copy === 'all'
+  const copies = seen.copy === 'data' || seen.copy === 'all'
   let lsn = seen.step === 'adopt' ? await slotPosition(settings, ends.upstream, log) : undefined
   let snapshot: Snapshot | undefined
   if (lsn === undefined) {
@@ -174,6 +175,9 @@ async function prepareSlot(
     await begin(settings, ends, lsn, copies ? snapshot : undefined, seen.dumpTools)
   } catch (error) {
     await snapshot?.close()
+    // What a person has to remedy first may take long, and the slot would hold WAL meanwhile.
+    if (seen.step === 'create' && error instanceof FollowerError && error.exit === ExitCode.preflight)
+      await ask(ends.upstream, 'upstream', 'SELECT pg_drop_replication_slot($1)', [settings.slot])
     throw error
   }
   log.info({ slot: settings.slot, lsn: formatLsn(lsn) }, 'the follow starts here')
@@ -231,8 +235,8 @@ async function recheck(
   const found = await underSnapshot(upstream, snapshot, async () => {
     const tables = await followedTables(upstream, settings)
     const identities = checkIdentities(settings, tables, seen.upstream.capture === 'usable')
-    if (settings.copy === 'none' || settings.copy === 'all') return identities
-    if (settings.copy === 'data')
+    if (seen.copy === 'none' || seen.copy === 'all') return identities
+    if (seen.copy === 'data')
       return [
         ...identities,
         ...checkTargets(await copyTargets(downstream, tables), settings.copying.overwrite),
@@ -241,8 +245,5 @@ async function recheck(
     return [...identities, ...checkUncopied(await uncopiedTables(upstream, downstream, unsettled))]
   })
   const error = oneError(found)
-  if (!error) return
-  if (seen.step === 'create')
-    await ask(upstream, 'upstream', 'SELECT pg_drop_replication_slot($1)', [settings.slot])
-  throw error
+  if (error) throw error
 }

@@ -87,18 +87,21 @@ export function checkUncopied(uncopied: Uncopied): FollowerError[] {
       code: 'FLW-119',
       message: `${count(uncopied.missing.length, 'table is', 'tables are')} missing downstream`,
       detail: list(uncopied.missing, listed).join('\n'),
-      effect: 'nothing was changed; follower brings what changes from now on, not what is there',
-      fix: ['pg_dump --schema-only <upstream> | psql <downstream>', 'follower start …'],
+      effect: 'nothing was changed; tables are made in an empty database only',
+      fix: [
+        'pg_dump --schema-only <upstream> | psql <downstream>, then follower start …',
+        'or use an empty database downstream:  follower start --copy all …',
+      ],
     })
   if (uncopied.empty.length > 0)
     found.push({
       code: 'FLW-120',
       message: `${count(uncopied.empty.length, 'table holds', 'tables hold')} rows upstream and none downstream`,
       detail: list(uncopied.empty, listed).join('\n'),
-      effect: 'nothing was changed; follower brings what changes from now on, not the rows that are there',
+      effect: 'nothing was changed; other tables hold rows downstream already, which are not touched',
       fix: [
-        'pg_dump --data-only <upstream> | psql <downstream>   # while nothing writes upstream',
-        'follower start …',
+        'follower start --copy data --overwrite …   # all rows are copied, those downstream are removed',
+        'or pg_dump --data-only <upstream> | psql <downstream>   # while nothing writes upstream',
         'or, if those rows shall stay away:  follower start --copy none …',
       ],
     })
@@ -132,6 +135,22 @@ export function checkTargets(targets: CopyTargets, overwrite: boolean): Follower
       ],
     })
   return found.map(finding)
+}
+
+/**
+ * Pure: what a first start brings where nobody has said it: all, into a database that has none of the tables; rows, where all
+ * tables are there and empty. Where rows are there already, somebody has begun to bring them: then it is for that person to say.
+ */
+export function defaultCopy(
+  settings: FollowSettings,
+  tables: readonly FollowedTable[],
+  uncopied: Uncopied,
+): FollowSettings['copy'] {
+  if (settings.plugin !== 'pgoutput' || uncopied.settled.size > 0) return undefined
+  if (uncopied.missing.length === 0) return uncopied.empty.length > 0 ? 'data' : undefined
+  const whole = settings.tables.length === 0 && settings.publications.length === 0
+  const logged = tables.filter((table) => !table.unlogged)
+  return whole && uncopied.missing.length === logged.length ? 'all' : undefined
 }
 
 /** Pure: what stands against a copy of the schema. */
