@@ -25,6 +25,8 @@ export interface World {
   readonly downstream: string
   readonly follow: Follow
   readonly daemon: Daemon
+  /** The follower's --synchronous-commit, by the seed. */
+  readonly synchronousCommit: 'on' | 'off'
   readonly load: Load
   /** Whether the downstream's data lie on a small file system of their own. */
   readonly smallDisk: boolean
@@ -53,11 +55,12 @@ export async function makeWorld(majors: readonly [Major, Major], seed: number): 
   cleanUp(() => Promise.all([upProxy.close(), downProxy.close()]))
   const upstream = inDatabase(up!.conninfo(), databaseName)
   const downstream = inDatabase(down!.conninfo(), databaseName)
+  const synchronousCommit = seed % 3 === 0 ? 'off' : 'on'
   const follow: Follow = {
     upstream: through(upstream, upProxy),
     downstream: through(downstream, downProxy),
     name: 'shop',
-    args: ['--synchronous-commit', seed % 3 === 0 ? 'off' : 'on', '--web-listen', '127.0.0.1:0'],
+    args: ['--synchronous-commit', synchronousCommit, '--web-listen', '127.0.0.1:0'],
   }
   const first = start(follow)
   await first.ready({ upstream })
@@ -75,6 +78,7 @@ export async function makeWorld(majors: readonly [Major, Major], seed: number): 
       upstream,
       downstream,
       follow,
+      synchronousCommit,
       load,
       smallDisk,
       canary,
