@@ -14,14 +14,19 @@ import { makeWorld, type World } from './world.ts'
 const minutes = Number(process.env.FOLLOWER_CHAOS_MINUTES ?? 1)
 const seed = Number(process.env.FOLLOWER_SEED ?? 1)
 const mode = process.env.FOLLOWER_CHAOS_MODE ?? 'all'
+const kind = process.env.FOLLOWER_CHAOS_KIND ?? ''
 const [up, down] = (process.env.FOLLOWER_CHAOS_PAIR ?? '18-18').split('-').map(Number) as [Major, Major]
 const quietEverySeconds = 60
 
 /** Every kind once in an order of its own, again and again: a short run meets as many kinds as it has time for. */
 function* schedule(world: World): Generator<Fault> {
   const chosen = faults.filter(
-    (fault) => (mode === 'all' || fault.group === mode) && (fault.possible?.(world) ?? true),
+    (fault) =>
+      (mode === 'all' || fault.group === mode) &&
+      fault.kind.includes(kind) &&
+      (fault.possible?.(world) ?? true),
   )
+  if (chosen.length === 0) throw new Error(`no kind of accident has "${kind}" in its name here`)
   const list = chosen.flatMap((fault) => Array.from({ length: fault.weight ?? 1 }, () => fault))
   for (;;) yield* world.chance.shuffled(list)
 }

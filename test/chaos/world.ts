@@ -41,6 +41,14 @@ const settings = {
   checkpoint_timeout: '30s',
 }
 const databaseName = 'shop'
+/** What every session begins with, at both ends, and what no value may be read or written by. */
+const hostile = [
+  `DateStyle = 'SQL, DMY'`,
+  `IntervalStyle = 'sql_standard'`,
+  `TimeZone = 'Asia/Kolkata'`,
+  'extra_float_digits = -15',
+  `bytea_output = 'escape'`,
+]
 
 export async function makeWorld(majors: readonly [Major, Major], seed: number): Promise<World> {
   const canary = makeCanary()
@@ -49,7 +57,11 @@ export async function makeWorld(majors: readonly [Major, Major], seed: number): 
   process.env.PGPASSWORD = password
   const [up, down] = await Promise.all(majors.map((major) => cluster({ major, settings, password })))
   const smallDisk = await ontoSmallDisk(down!)
-  for (const server of [up!, down!]) await script(server.conninfo(), `CREATE DATABASE ${databaseName}`)
+  for (const server of [up!, down!]) {
+    await script(server.conninfo(), `CREATE DATABASE ${databaseName}`)
+    for (const setting of hostile)
+      await script(server.conninfo(), `ALTER DATABASE ${databaseName} SET ${setting}`)
+  }
   const upProxy = await TcpProxy.listen(() => up!.port)
   const downProxy = await TcpProxy.listen(() => down!.port)
   cleanUp(() => Promise.all([upProxy.close(), downProxy.close()]))
