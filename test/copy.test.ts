@@ -1,7 +1,13 @@
 import { expect, test } from 'vitest'
 import { compareDatabases } from './support/comparator.ts'
 import { follow } from './support/follow.ts'
+import { available, type Pair } from './support/servers.ts'
 import { query, statements, value } from './support/sql.ts'
+
+const slow = process.env.FOLLOWER_SLOW === '1'
+const pairs = (slow ? (['18', '15-18', '18-15', '14-17', '17-14'] as Pair[]) : (['18'] as Pair[])).filter(
+  available,
+)
 
 /** One table for each way in which rows travel. */
 const schema = [
@@ -32,8 +38,9 @@ const rows = [
   'INSERT INTO nothing SELECT FROM generate_series(1, 3)',
 ]
 
-test('rows that are there are copied, and what changes follows', async () => {
+test.each(pairs)('rows that are there are copied, and what changes follows, %s', async (pair) => {
   const it = await follow({
+    pair,
     before: schema,
     upstreamOnly: [...rows, 'ALTER TABLE nothing REPLICA IDENTITY FULL'],
     downstreamOnly: ['ALTER TABLE nothing REPLICA IDENTITY FULL'],

@@ -28,12 +28,16 @@ export interface PrepareContext {
   readonly lost: AbortSignal
 }
 
-export interface SessionContext extends PrepareContext {
-  readonly connections: Connections
+/** What a copy is given, too. */
+export interface CopyContext extends PrepareContext {
   /** Tables, by OID, that take no rows from the stream, since they are still to be copied. */
   readonly waiting: ReadonlyMap<number, WaitingTable>
-  /** Called when the position has moved. */
+  /** Called when the position has moved, or a table was copied. */
   readonly progressed: () => void
+}
+
+export interface SessionContext extends CopyContext {
+  readonly connections: Connections
 }
 
 /** Prepares both ends. */

@@ -5,7 +5,7 @@ import { ExitCode, FollowerError } from '../errors.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
 import { ask, column } from '../provision/query.ts'
-import type { CopyContext } from './copy.ts'
+import type { CopyContext } from './context.ts'
 import { copyError } from './copy-error.ts'
 import type { CopyPorts } from './copy-port.ts'
 

@@ -8,20 +8,15 @@ import { destroyClient } from '../postgres/socket.ts'
 import { publishedTables } from '../provision/copy-tables.ts'
 import { createSlot } from '../provision/create-slot.ts'
 import type { Prepared } from '../provision/prepare.ts'
-import { takeEpoch, type WaitingTable, waitingTables } from '../provision/progress.ts'
+import { takeEpoch, waitingTables } from '../provision/progress.ts'
 import { ask } from '../provision/query.ts'
 import { type Snapshot, temporarySlot, underSnapshot } from '../provision/snapshot.ts'
-import type { PrepareContext } from './context.ts'
+import type { CopyContext } from './context.ts'
 import { copyError } from './copy-error.ts'
 import { CopyPorts } from './copy-port.ts'
 import { CopyReport } from './copy-report.ts'
 import { runSteps } from './copy-steps.ts'
 import { runSession } from './session.ts'
-
-export interface CopyContext extends PrepareContext {
-  readonly waiting: ReadonlyMap<number, WaitingTable>
-  readonly progressed: () => void
-}
 
 /**
  * Copies the tables that wait for it: brings the downstream's position to the place that a snapshot shows, then their rows under
