@@ -131,14 +131,13 @@ export class Copier {
 
   /** Locks the table upstream, under the snapshot; says why it can't be copied under it. */
   private async hold(table: CopyTable, upstream: pg.Client): Promise<'changed' | 'gone' | undefined> {
-    await run(
-      'upstream',
-      upstream,
-      `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT '${this.options.snapshot}'`,
-    )
     await failpointOn('copy.table', upstream)
     try {
-      await run('upstream', upstream, `LOCK TABLE ${only(table)} IN ACCESS SHARE MODE`)
+      await run(
+        'upstream',
+        upstream,
+        `BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT '${this.options.snapshot}'; LOCK TABLE ${only(table)} IN ACCESS SHARE MODE`,
+      )
     } catch (error) {
       // Dropped or renamed, or its schema is; or something else has its name.
       if (!['42P01', '3F000', '42809'].includes(sqlstate((error as Error).cause) ?? '')) throw error

@@ -12,16 +12,34 @@ export async function tableDefinitions(
   client: pg.Client,
   end: End,
   oids: readonly number[],
+  name?: string,
 ): Promise<ReadonlyMap<number, TableDefinition>> {
   const found = new Map<number, TableDefinition>()
   for (let from = 0; from < oids.length; from += atOnce) {
     const slice = oids.slice(from, from + atOnce).map(String)
-    for (const row of await ask(client, end, sql('query/table_definitions'), [slice])) {
+    for (const row of await ask(client, end, sql('query/table_definitions'), [slice], name)) {
       const table = definition(row)
       found.set(table.oid, table)
     }
   }
   return found
+}
+
+/** The tables of the same names, as the session sees them now; those that are missing are left out. */
+export async function tablesByName(
+  client: pg.Client,
+  end: End,
+  tables: readonly { readonly schema: string; readonly name: string }[],
+): Promise<readonly TableDefinition[]> {
+  const rows = await ask(
+    client,
+    end,
+    `SELECT c.oid FROM unnest($1::text[], $2::text[]) w (schema, name)
+       JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name`,
+    [tables.map((table) => table.schema), tables.map((table) => table.name)],
+  )
+  const oids = rows.map((row) => Number(column(row, 'oid')))
+  return [...(await tableDefinitions(client, end, oids)).values()]
 }
 
 function definition(row: Row): TableDefinition {

@@ -8,12 +8,12 @@ import { connect } from '../postgres/connect.ts'
 import type { End } from '../postgres/end.ts'
 import { quoteLiteral } from '../postgres/identifier.ts'
 import { destroyClient } from '../postgres/socket.ts'
-import { tableDefinitions } from '../provision/copy-tables.ts'
+import { tableDefinitions, tablesByName } from '../provision/copy-tables.ts'
 import type { Prepared } from '../provision/prepare.ts'
 import { ask, askOne } from '../provision/query.ts'
 import { type PrepareContext, pinApply } from './context.ts'
 import type { CopyReport } from './copy-report.ts'
-import { copyWall } from './copy-wall.ts'
+import { copyWall, untrusted } from './copy-wall.ts'
 
 /** What the copier asks of both ends. */
 export class CopyPorts implements CopyPort {
@@ -22,6 +22,10 @@ export class CopyPorts implements CopyPort {
   /** Hears of what is copied; set before anything is. */
   report: CopyReport | undefined
   private readonly signal: AbortSignal
+  /** By qualified name. */
+  private readonly targets = new Map<string, TableDefinition>()
+  /** Of owners that are not trusted with the daemon's rights, at least in part. */
+  private readonly guarded = new Set<TableDefinition>()
   /** One question at a time. */
   private asking: Promise<unknown> = Promise.resolve()
 
@@ -64,19 +68,31 @@ export class CopyPorts implements CopyPort {
 
   async current(oid: number): Promise<TableDefinition | undefined> {
     const { upstream } = this.context.connections
-    const answer = this.asking.then(() => tableDefinitions(upstream, 'upstream', [oid]))
+    const answer = this.asking.then(() => tableDefinitions(upstream, 'upstream', [oid], 'follower_table'))
     // The next one asks whatever became of this one.
     this.asking = answer.catch(() => {})
     return (await answer).get(oid)
   }
 
+  /** Looks at the tables downstream, all at once, in a session as those that write them. */
+  async look(tables: readonly CopyTable[]): Promise<void> {
+    const { downstream, close } = await this.connect()
+    try {
+      for (const target of await tablesByName(downstream, 'downstream', tables))
+        this.targets.set(qualified(target), target)
+      const found = [...this.targets.values()]
+      const owners = await untrusted(downstream, found)
+      for (const [i, target] of found.entries()) if (owners[i]) this.guarded.add(target)
+    } finally {
+      await close()
+    }
+  }
+
   async target(client: pg.Client, table: CopyTable): Promise<TableDefinition> {
-    const row = await askOne(client, 'downstream', 'SELECT to_regclass($1)::oid AS oid', [qualified(table)])
-    const oid = Number(row?.oid ?? 0)
-    if (oid > 0) {
+    const found = this.targets.get(qualified(table))
+    if (found) {
       await ask(client, 'downstream', `LOCK TABLE ${qualified(table)} IN ROW EXCLUSIVE MODE`)
-      const found = (await tableDefinitions(client, 'downstream', [oid])).get(oid)
-      if (found && found.name === table.name) return found
+      return found
     }
     throw new FollowerError(`table ${relationName(table)} does not exist downstream`, {
       code: 'FLW-301',
@@ -88,8 +104,8 @@ export class CopyPorts implements CopyPort {
     })
   }
 
-  wall(client: pg.Client, target: TableDefinition): Promise<OwnerWall | undefined> {
-    return copyWall(client, target)
+  async wall(client: pg.Client, target: TableDefinition): Promise<OwnerWall | undefined> {
+    return this.guarded.has(target) ? copyWall(client, target) : undefined
   }
 
   async occupied(client: pg.Client, target: TableDefinition, table: CopyTable): Promise<'empty' | 'clear'> {

@@ -70,7 +70,7 @@ export async function runSteps(
       throw copyError(error, settings)
     })
     const seconds = (performance.now() - began) / 1000
-    log.info({ wave, steps: steps.length }, `made ${steps.length} ${wave} in ${seconds.toFixed(1)} s`)
+    log.info({ wave, steps: found.length }, `made ${found.length} ${wave} in ${seconds.toFixed(1)} s`)
     context.health.beat()
     context.progressed()
   }

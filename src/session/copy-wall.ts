@@ -18,13 +18,23 @@ const stageName = 'pg_temp.follower_copy_stage'
  * run in a function. So the rows come as text into a temporary table, and from there by one INSERT in the owner's function (apply/wall.ts).
  */
 export async function copyWall(client: pg.Client, table: TableDefinition): Promise<OwnerWall | undefined> {
-  const relation: Relation = {
-    ...{ oid: table.oid, schema: table.schema, name: table.name, identity: 'd', columns: [] },
-  }
+  const relation = relationOf(table)
   const [owner] = await loadOwners(client, [relation])
   if (!owner?.risky) return undefined
   requireActing(relation, owner, client.user ?? '')
   return new StagedWall(client, table, owner)
+}
+
+/** Which of the tables belong, in part at least, to owners that are not trusted with the daemon's rights. */
+export async function untrusted(
+  client: pg.Client,
+  tables: readonly TableDefinition[],
+): Promise<readonly boolean[]> {
+  return (await loadOwners(client, tables.map(relationOf))).map((owner) => owner !== undefined)
+}
+
+function relationOf({ oid, schema, name }: TableDefinition): Relation {
+  return { oid, schema, name, identity: 'd', columns: [] }
 }
 
 class StagedWall implements OwnerWall {

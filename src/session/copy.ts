@@ -117,6 +117,7 @@ async function copyUnder(
   )
   const report = new CopyReport(context, tables)
   ports.report = report
+  await ports.look(tables)
   const lsn = formatLsn(snapshot.lsn)
   log.info({ lsn, tables: tables.length, jobs: settings.copying.jobs }, 'copying tables')
   try {
