@@ -71,7 +71,12 @@ describe.each(pairs.filter(available))('a copy under load, %s', (pair) => {
     await gate.query('BEGIN; LOCK TABLE big IN EXCLUSIVE MODE')
     const stopped = start(follow)
     await waitUntil(
-      async () => (await value(follow.downstream, 'SELECT count(*) FROM pg_locks WHERE NOT granted')) !== '0',
+      async () =>
+        (await value(
+          follow.downstream,
+          'SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::regclass',
+          ['big'],
+        )) !== '0',
       { what: 'the copy to wait' },
     )
     expect(await stopped.stop(), stopped.output).toMatchObject({ code: 0 })

@@ -19,7 +19,7 @@ WITH RECURSIVE part AS (
       WHEN y.oid < 16384 AND y.typtype IN ('b', 'r', 'm') AND y.typsend <> 0 AND y.typreceive <> 0
         AND coalesce(m.typtype, 'b') IN ('b', 'r', 'm')
         -- Numbers of objects, what depends on the locale or declares an encoding, and what is refused where it is empty.
-        AND y.typname !~ '^_?(reg.*|money|xml|int2vector|oidvector)$' THEN y.typname::text
+        AND y.typname !~ '^_?(reg.*|money|xml|int2vector|oidvector|tsquery)$' THEN y.typname::text
     END AS form
   FROM base b
   JOIN pg_catalog.pg_type y ON y.oid = b.base AND y.typtype <> 'd'
