@@ -48,8 +48,13 @@ export const mutants = [
     chaos: ['--kind', 'kill at apply', '--seed', '1'],
   },
   {
-    name: 'applies again what the slot sends again',
+    name: 'begins where the slot stands, and applies again what it has sent before',
     edits: [
+      [
+        'src/session/session.ts',
+        'source.receiver, position.lsn, prepared)',
+        'source.receiver, 0n, prepared)',
+      ],
       [
         'src/transaction/assembler.ts',
         'const duplicate = endLsn <= this.position',
@@ -71,7 +76,7 @@ export const mutants = [
       ],
     ],
     test: ['test/position.test.ts', 'fences the daemon'],
-    chaos: ['--kind', 'a second follower', '--seed', '1'],
+    chaos: ['--kind', 'sessions hang', '--seed', '1'],
   },
   {
     name: 'acknowledges what the downstream has not flushed',
