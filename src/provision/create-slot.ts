@@ -8,6 +8,7 @@ import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { pluginRefused } from './plugin.ts'
 import { ask, askOne, column } from './query.ts'
+import { requireSameServer } from './same-server.ts'
 import { readSlot } from './slot.ts'
 
 /** How long a wait goes on untold, and how often it is told. */
@@ -36,6 +37,7 @@ export async function createSlot(
   const cut = (): void => destroyClient(walsender)
   upstream.once('end', cut)
   try {
+    await requireSameServer('upstream', upstream, walsender)
     const session = await askOne(walsender, 'upstream', 'SELECT pg_backend_pid() AS pid')
     const reporter = reportWaits(settings, column(session ?? {}, 'pid'), log)
     // The snapshot lives until the walsender's next command.

@@ -59,7 +59,7 @@ export async function takePosition(
     const history =
       progress.timeline === timeline || progress.systemIdentifier !== identity.systemIdentifier
         ? []
-        : await readTimelineHistory(settings, timeline)
+        : await readTimelineHistory(settings, upstream, timeline)
     const lsn = decidePosition(settings, {
       progress: { ...progress, lsn: progress.lsn },
       systemIdentifier: identity.systemIdentifier,
