@@ -14,16 +14,41 @@ import { makeWorld, type World } from './world.ts'
 const minutes = Number(process.env.FOLLOWER_CHAOS_MINUTES ?? 1)
 const seed = Number(process.env.FOLLOWER_SEED ?? 1)
 const mode = process.env.FOLLOWER_CHAOS_MODE ?? 'all'
+const kind = process.env.FOLLOWER_CHAOS_KIND ?? ''
 const [up, down] = (process.env.FOLLOWER_CHAOS_PAIR ?? '18-18').split('-').map(Number) as [Major, Major]
 const quietEverySeconds = 60
 
 /** Every kind once in an order of its own, again and again: a short run meets as many kinds as it has time for. */
 function* schedule(world: World): Generator<Fault> {
   const chosen = faults.filter(
-    (fault) => (mode === 'all' || fault.group === mode) && (fault.possible?.(world) ?? true),
+    (fault) =>
+      (mode === 'all' || fault.group === mode) &&
+      fault.kind.includes(kind) &&
+      (fault.possible?.(world) ?? true),
   )
+  if (chosen.length === 0) throw new Error(`no kind of accident has "${kind}" in its name here`)
   const list = chosen.flatMap((fault) => Array.from({ length: fault.weight ?? 1 }, () => fault))
   for (;;) yield* world.chance.shuffled(list)
+}
+
+/** One accident, or two at the same time where neither needs what the other one takes away. */
+function* accidents(world: World): Generator<Fault[]> {
+  let first: Fault | undefined
+  for (const fault of schedule(world)) {
+    if (first && mayMeet(first, fault) && world.chance.below(3) > 0) {
+      yield [first, fault]
+      first = undefined
+    } else {
+      if (first) yield [first]
+      first = fault
+    }
+  }
+}
+
+function mayMeet(one: Fault, other: Fault): boolean {
+  const groups = new Set([one.group, other.group])
+  // Who talks to a session needs its server.
+  return groups.size === 2 && !(groups.has('server') && groups.has('session'))
 }
 
 test(`${minutes} minutes of accidents`, { timeout: (minutes + 30) * 60_000 }, async () => {
@@ -33,9 +58,16 @@ test(`${minutes} minutes of accidents`, { timeout: (minutes + 30) * 60_000 }, as
   let looks: Look[] = []
   const order = new Order()
   await caughtUp(world, 60_000)
-  const reader = new Reader(world.downstream, look, ([entries, , ...highest]) =>
-    looks.push({ entries: entries!, highest: highest.map((n) => n ?? 0) }),
-  )
+  const mayForget = world.synchronousCommit === 'off'
+  const reader = new Reader(world.downstream, look, {
+    mayForget,
+    seen: ([entries, , ...highest], anew) =>
+      looks.push({
+        entries: entries!,
+        highest: highest.map((n) => n ?? 0),
+        mayForget: mayForget && anew,
+      }),
+  })
   const violation = (what: string | undefined): void => {
     if (what && report.violations.length < 20)
       report.violations.push(`after ${Math.round(report.seconds)} s: ${what}`)
@@ -56,16 +88,22 @@ test(`${minutes} minutes of accidents`, { timeout: (minutes + 30) * 60_000 }, as
   }
 
   let lastQuiet = 0
-  for (const fault of schedule(world)) {
+  for (const accident of accidents(world)) {
     if (report.seconds > minutes * 60 || report.violations.length > 0) break
-    await sleep(world.chance.below(800))
-    await fault.strike(world)
+    await sleep(world.chance.below(500))
+    const kinds = await Promise.all(
+      accident.map(async ({ kind, strike }) => {
+        const became = await strike(world)
+        return typeof became === 'string' ? became : kind
+      }),
+    )
     const struck = performance.now()
     // With each accident a row of the canary, in a transaction of its own.
     await script(world.upstream, `INSERT INTO secret (value) VALUES ('${world.canary.value}')`)
     await caughtUp(world, 180_000)
-    report.accident(fault.kind, Math.round(performance.now() - struck))
-    for (const failure of world.daemon.failures.splice(0)) violation(`${fault.kind}: ${failure}`)
+    const recovery = Math.round(performance.now() - struck)
+    for (const kind of kinds) report.accident(kind, recovery)
+    for (const failure of world.daemon.failures.splice(0)) violation(`${kinds.join(' and ')}: ${failure}`)
     if (world.load.failure) violation(`the load: ${String(world.load.failure)}`)
     if (report.seconds - lastQuiet < quietEverySeconds) continue
     await quiet()
@@ -80,7 +118,10 @@ test(`${minutes} minutes of accidents`, { timeout: (minutes + 30) * 60_000 }, as
   await reader.stop().catch((error: Error) => violation(error.message))
   report.looks = reader.looks
   report.transactions = order.seen
-  const figures = report.json({ seed, minutes, mode, pair: `${up}-${down}`, starts: world.daemon.starts })
+  const figures = report.json({
+    ...{ seed, minutes, mode, pair: `${up}-${down}` },
+    ...{ synchronous_commit: world.synchronousCommit, starts: world.daemon.starts },
+  })
   console.info(`${report.table()}\n${JSON.stringify({ ...figures, recovery_ms: undefined })}`)
   if (process.env.FOLLOWER_CHAOS_REPORT)
     writeFileSync(process.env.FOLLOWER_CHAOS_REPORT, JSON.stringify(figures, null, 1))
