@@ -17,10 +17,8 @@ async function behindProxy(conninfo: string): Promise<{ through: string; proxy: 
 }
 
 test.each([
-  ['upstream', 'FLW-411', 'both'],
   ['upstream', 'FLW-411', 'down'],
   ['downstream', 'FLW-511', 'both'],
-  ['downstream', 'FLW-511', 'down'],
 ] as const)(
   'a connection %s that falls silent is given up (%s, %s)',
   { timeout: 150_000 },
