@@ -2,13 +2,14 @@ import type pg from 'pg'
 import { formatLsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { FollowName, ReachableEnds } from './cleanup.ts'
+import { blockers } from './create-slot.ts'
 import { listableTables, unpublished } from './listing.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
 import { type Progress, readProgress } from './progress.ts'
 import { publicationComment } from './publication.ts'
 import { ask, askOne, column } from './query.ts'
 import { type Registration, readRegistration } from './registry.ts'
-import { readSlot, type Slot } from './slot.ts'
+import { isLost, readSlot, type Slot } from './slot.ts'
 import { displayTable, followedTables, parseQuotedPattern } from './tables.ts'
 
 /**
@@ -55,6 +56,8 @@ export interface FollowStatus {
     readonly confirmedFlushLsn: string | null
     readonly retainedBytes: number | null
     readonly safeWalBytes: number | null
+    /** While it is being created: the transactions whose end it waits for, as phrases. */
+    readonly waitsFor: readonly string[]
   } | null
   readonly downstream: { readonly version: string; readonly database: string } | null
   readonly progress: {
@@ -87,7 +90,7 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
       held: below?.held === true,
     }),
     upstream: above ?? null,
-    slot: slot ? slotState(slot) : null,
+    slot: slot && ends.upstream ? await slotState(ends.upstream, slot) : null,
     downstream: below ? { version: below.version, database: below.database } : null,
     progress: progress
       ? {
@@ -110,7 +113,7 @@ export function decidePhase(seen: {
   readonly held: boolean
 }): FollowPhase {
   const { slot, progress } = seen
-  if (slot?.walStatus === 'lost' || (slot && slot.invalidationReason !== null)) return 'slot lost'
+  if (slot && isLost(slot)) return 'slot lost'
   if (!seen.reachable) return 'unknown'
   if (!progress) return 'absent'
   if (progress.lsn === undefined) return 'starting'
@@ -162,7 +165,8 @@ async function downstreamState(follow: FollowName, downstream: pg.Client) {
   }
 }
 
-function slotState(slot: Slot): FollowStatus['slot'] {
+async function slotState(upstream: pg.Client, slot: Slot): Promise<FollowStatus['slot']> {
+  const created = slot.confirmedFlushLsn !== undefined
   return {
     name: slot.name,
     active: slot.holder !== undefined,
@@ -173,5 +177,6 @@ function slotState(slot: Slot): FollowStatus['slot'] {
     confirmedFlushLsn: slot.confirmedFlushLsn === undefined ? null : formatLsn(slot.confirmedFlushLsn),
     retainedBytes: slot.retainedBytes === null ? null : Number(slot.retainedBytes),
     safeWalBytes: slot.safeWalSize === null ? null : Number(slot.safeWalSize),
+    waitsFor: created || !slot.holder ? [] : await blockers(upstream, slot.holder.pid),
   }
 }

@@ -5,6 +5,7 @@ import { connect } from '../postgres/connect.ts'
 import type { End } from '../postgres/end.ts'
 import { destroyClient } from '../postgres/socket.ts'
 import { lockHolder, lockKey } from '../provision/lock.ts'
+import { requireSameServer } from '../provision/same-server.ts'
 import type { Logger } from '../telemetry/log.ts'
 
 /** The ordinary connections of one session. When any of them is lost, the session is over. */
@@ -64,13 +65,14 @@ export async function openConnections(
     const lock = await add('downstream')
     await takeLock(lock, settings, log, signal, past)
     const apply = await add('downstream')
+    await requireSameServer('downstream', lock, apply)
     const upstream = await add('upstream')
     const ends = { lock, apply, upstream, close }
-    const withStream = async (): Promise<Connections> => ({
-      ...ends,
-      withStream,
-      stream: await add('upstream', true),
-    })
+    const withStream = async (): Promise<Connections> => {
+      const stream = await add('upstream', true)
+      await requireSameServer('upstream', upstream, stream)
+      return { ...ends, withStream, stream }
+    }
     return { ...ends, withStream }
   } catch (error) {
     await close()

@@ -202,4 +202,14 @@ export const mutants = [
     edits: [['src/apply/session.ts', "isOrigin && options.ordinaryTriggers === 'halt'", 'false']],
     test: ['test/scenarios/origin.slow.test.ts', 'stops at a table with ordinary triggers'],
   },
+  {
+    name: 'lets two connections of one session reach different servers',
+    edits: [['src/provision/same-server.ts', 'if (one === other) return', 'if (one) return']],
+    test: ['test/servers-moving.test.ts', 'an address that moves'],
+  },
+  {
+    name: 'goes on where a publication is missing in the WAL',
+    edits: [['src/session/publication-missing.ts', "said.code === '55000'", "said.code === 'none'"]],
+    test: ['test/scenarios/publications.test.ts', 'stops the follow before the first change'],
+  },
 ]
