@@ -2,6 +2,7 @@ import type pg from 'pg'
 import { formatLsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { FollowName, ReachableEnds } from './cleanup.ts'
+import { type Incident, readIncidents, readSkips, type Skip } from './incidents.ts'
 import { listableTables, unpublished } from './listing.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
 import { type Progress, readProgress } from './progress.ts'
@@ -12,11 +13,12 @@ import { readSlot, type Slot } from './slot.ts'
 import { displayTable, followedTables, parseQuotedPattern } from './tables.ts'
 
 /**
- * `following`: a follower holds the slot or the lock. `stopped`: everything is there, nobody follows.
+ * `halted`: a transaction can't be applied; a person is needed. `following`: a follower holds the slot or the lock. `stopped`: everything is there, nobody follows.
  * `starting`: a start has not finished, or was killed. `absent`: nothing of the follow is there.
  * `slot lost`, `slot missing`: it cannot go on. `unknown`: an end could not be reached.
  */
 export type FollowPhase =
+  | 'halted'
   | 'following'
   | 'stopped'
   | 'starting'
@@ -56,7 +58,12 @@ export interface FollowStatus {
     readonly retainedBytes: number | null
     readonly safeWalBytes: number | null
   } | null
-  readonly downstream: { readonly version: string; readonly database: string } | null
+  readonly downstream: {
+    readonly version: string
+    readonly database: string
+    /** The session of the follower that works or waits in it; null: none does. */
+    readonly holder: Holder | null
+  } | null
   readonly progress: {
     readonly lsn: string | null
     readonly commitTime: string | null
@@ -66,6 +73,10 @@ export interface FollowStatus {
   } | null
   /** From the progress to the end of the upstream's WAL. */
   readonly lagBytes: number | null
+  /** What has stopped the follow. */
+  readonly incident: Incident | null
+  /** The latest transactions that a person said to leave out, at most ten. */
+  readonly skips: readonly Skip[]
 }
 
 /** Reads both ends and changes nothing. An end that is undefined leaves its part of the answer null. */
@@ -84,11 +95,14 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
       reachable: above !== undefined && below !== undefined,
       slot,
       progress,
-      held: below?.held === true,
+      held: below?.holder !== undefined,
+      halted: below?.incident !== undefined,
     }),
     upstream: above ?? null,
     slot: slot ? slotState(slot) : null,
-    downstream: below ? { version: below.version, database: below.database } : null,
+    downstream: below
+      ? { version: below.version, database: below.database, holder: below.holder ?? null }
+      : null,
     progress: progress
       ? {
           lsn: progress.lsn === undefined ? null : formatLsn(progress.lsn),
@@ -99,6 +113,8 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
       : null,
     // They were not read at one time.
     lagBytes: lag === null ? null : Math.max(0, lag),
+    incident: below?.incident ?? null,
+    skips: below?.skips ?? [],
   }
 }
 
@@ -108,6 +124,7 @@ export function decidePhase(seen: {
   readonly slot: Slot | undefined
   readonly progress: Progress | undefined
   readonly held: boolean
+  readonly halted: boolean
 }): FollowPhase {
   const { slot, progress } = seen
   if (slot?.walStatus === 'lost' || (slot && slot.invalidationReason !== null)) return 'slot lost'
@@ -115,6 +132,7 @@ export function decidePhase(seen: {
   if (!progress) return 'absent'
   if (progress.lsn === undefined) return 'starting'
   if (!slot) return 'slot missing'
+  if (seen.halted) return 'halted'
   return slot.holder || seen.held ? 'following' : 'stopped'
 }
 
@@ -154,12 +172,22 @@ async function upstreamState(follow: FollowName, upstream: pg.Client, slot: Slot
 
 async function downstreamState(follow: FollowName, downstream: pg.Client) {
   const row = (await askOne(downstream, 'downstream', sql('query/downstream'))) ?? {}
+  const progress = await readProgress(downstream, follow.name)
+  const [latest] = await readIncidents(downstream, follow.name, 1)
   return {
     version: column(row, 'version_text'),
     database: column(row, 'database'),
-    progress: await readProgress(downstream, follow.name),
-    held: (await lockHolder(downstream, 'downstream', lockKey(follow.name))) !== undefined,
+    progress,
+    holder: await lockHolder(downstream, 'downstream', lockKey(follow.name)),
+    incident: latest && isOpen(latest, progress) ? latest : undefined,
+    skips: await readSkips(downstream, follow.name, 10),
   }
+}
+
+/** A follower that has passed it closes it, but maybe only later. */
+function isOpen({ resolvedAt, lsn }: Incident, progress: Progress | undefined): boolean {
+  const passed = lsn !== null && progress?.lsn !== undefined && progress.lsn >= lsnFromServer(lsn)
+  return resolvedAt === null && !passed
 }
 
 function slotState(slot: Slot): FollowStatus['slot'] {

@@ -17,6 +17,8 @@ export interface EndConnections {
   readonly upstream: pg.Client
   /** Opens the walsender, too: after the preflight, which says more than the server does of why there can be none. */
   withStream(): Promise<Connections>
+  /** Closes what applies and what streams; the others stay. */
+  release(): Promise<void>
   close(): Promise<void>
 }
 
@@ -65,12 +67,19 @@ export async function openConnections(
     await takeLock(lock, settings, log, signal, past)
     const apply = await add('downstream')
     const upstream = await add('upstream')
-    const ends = { lock, apply, upstream, close }
-    const withStream = async (): Promise<Connections> => ({
-      ...ends,
-      withStream,
-      stream: await add('upstream', true),
-    })
+    const streams: pg.Client[] = []
+    const release = async (): Promise<void> => {
+      const clients = [apply, ...streams]
+      for (const client of clients) client.removeAllListeners('end')
+      await Promise.all(clients.map(endClient))
+      for (const client of clients) open.splice(open.indexOf(client), 1)
+    }
+    const ends = { lock, apply, upstream, release, close }
+    const withStream = async (): Promise<Connections> => {
+      const stream = await add('upstream', true)
+      streams.push(stream)
+      return { ...ends, withStream, stream }
+    }
     return { ...ends, withStream }
   } catch (error) {
     await close()
