@@ -277,7 +277,7 @@ describe('what an incident tells', () => {
     await script(f.upstream, `INSERT INTO t VALUES ('k', 'the canary')`)
     const incident = await halted(f)
     expect(incident).toMatchObject({
-      message: expect.stringContaining('invalid input syntax for type integer: "…"'),
+      message: expect.stringContaining('invalid input syntax for type integer: "..."'),
       row: null,
     })
     expect(

@@ -2,6 +2,8 @@ import type { RowChange } from '../model/changes.ts'
 import type { Relation } from '../model/relation.ts'
 import type { Tuple } from '../model/tuple.ts'
 
+/** ASCII: it has to fit into any database. */
+const hidden = '"..."'
 /** Bare words shorter than this are not told from the server's own. */
 const shortest = 3
 /** A longer value can't stand in a message whole, and a row in an incident need not be whole. */
@@ -15,11 +17,11 @@ export function hideValues(message: string, values: readonly string[], quotedPar
   let text = message
   if (quotedParts)
     text = text.replace(/"((?:[^"]|"(?=[^\s.,;:)]))+)"/g, (whole, inner: string) =>
-      values.some((value) => value.includes(inner)) ? '"…"' : whole,
+      values.some((value) => value.includes(inner)) ? hidden : whole,
     )
   for (const value of values) {
-    text = text.replaceAll(`"${value}"`, '"…"')
-    if (value.length >= shortest) text = text.replaceAll(value, '…')
+    text = text.replaceAll(`"${value}"`, hidden)
+    if (value.length >= shortest) text = text.replaceAll(value, '...')
   }
   return text
 }

@@ -34,7 +34,7 @@ export interface SessionContext extends PrepareContext {
   readonly positioned: (position: Position) => void
   /** Called when the position has moved. */
   readonly progressed: () => void
-  /** Batches have failed again and again: transactions one by one, until the position has moved. */
+  /** Batches have failed again and again: transactions one by one, for a while. */
   readonly oneByOne: boolean
   /** Said at `info`, or below it where it was said just now. */
   readonly loud: boolean

@@ -26,7 +26,8 @@ export class Pump implements Inbox {
   private readonly queue: TransactionQueue
   private readonly until: Lsn | undefined
   private readonly isSkipped: (transaction: Transaction) => boolean
-  private maxChanges: number
+  /** So many transactions go one by one before batches are large again: a batch that failed has no more. */
+  private single: number
   private beyond = false
   private stopped = false
   private failure: Error | undefined
@@ -38,7 +39,7 @@ export class Pump implements Inbox {
     until: Lsn | undefined
     /** Transactions that a person said to leave out: xid by the end of the commit. */
     skips: ReadonlyMap<Lsn, number>
-    /** Batches have failed again and again: one transaction at a time, until the position has moved. */
+    /** Batches have failed again and again: one transaction at a time, so that all before the one at fault get through. */
     oneByOne: boolean
   }) {
     this.tracker = options.tracker
@@ -46,12 +47,7 @@ export class Pump implements Inbox {
     this.until = options.until
     const { skips } = options
     this.isSkipped = ({ endLsn, xid }) => skips.size > 0 && skips.get(endLsn) === xid
-    this.maxChanges = options.oneByOne ? 1 : maxBatchChanges
-  }
-
-  /** The position has moved: batches may be large again. */
-  progressed(): void {
-    this.maxChanges = maxBatchChanges
+    this.single = options.oneByOne ? maxBatchChanges : 0
   }
 
   /** A committed transaction has arrived. One that ends beyond `until` is left for the next start. */
@@ -93,7 +89,8 @@ export class Pump implements Inbox {
     for (;;) {
       if (this.failure) throw this.failure
       if (this.stopped || this.isReached()) return undefined
-      const batch = this.queue.take(maxBatchBytes, this.maxChanges, this.isSkipped)
+      const batch = this.queue.take(maxBatchBytes, this.single > 0 ? 1 : maxBatchChanges, this.isSkipped)
+      if (batch.length > 0 && this.single > 0) this.single--
       if (batch.length === 1 && this.isSkipped(batch[0]!)) return { skip: batch[0]! }
       if (batch.length > 0) return { batch }
       const move = this.tracker.move(performance.now(), this.waiting || this.until !== undefined)

@@ -177,7 +177,6 @@ async function wire(
 
   const progressed = (): void => {
     incidents.progressed()
-    pump.progressed()
     durability.committed()
     report.positions()
     health.beat()
