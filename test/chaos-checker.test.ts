@@ -45,4 +45,21 @@ describe('what a reader saw is a beginning of the order of the commits', () => {
     expect(order.seen).toBe(5)
     expect(order.check([look(4, 2, 3)])).toContain('after there were 5')
   })
+
+  test('where a crash may lose commits that were not flushed yet, what is left has to be a beginning, too', () => {
+    const forgot = (entries: number, ...highest: number[]): Look => ({ entries, highest, mayForget: true })
+    const order = new Order()
+    order.add(commits)
+    expect(order.check([look(4, 2, 3), forgot(2, 1, 1), look(5, 2, 4)])).toBeUndefined()
+    expect(order.check([forgot(3, 1, 3), look(2, 1, 1)])).toContain('after there were 3')
+    expect(order.check([forgot(3, 2, 1)])).toContain('the last of writer 0 is 1')
+  })
+
+  test('what was seen at a quiet point may not be lost', () => {
+    const order = new Order()
+    order.add(commits.slice(0, 3))
+    expect(order.check([look(3, 1, 3)])).toBeUndefined()
+    order.add(commits.slice(3))
+    expect(order.check([{ ...look(2, 1, 1), mayForget: true }])).toContain('after there were 3')
+  })
 })

@@ -22,36 +22,55 @@ export async function committed(world: World): Promise<Entry[]> {
 export interface Look {
   readonly entries: number
   readonly highest: readonly number[]
+  /** Whether less may be there than before: the server was away, and was asked to flush later than at once. */
+  readonly mayForget?: boolean
 }
 
 /** Reads along in the order of the commits: everything that is seen has to be a beginning of it. Pure but for its place. */
 export class Order {
-  private readonly highest: number[] = []
-  private readonly waiting: Entry[] = []
-  /** Entries that were seen to be there. */
-  seen = 0
+  private highest: number[] = []
+  private waiting: Entry[] = []
+  /** How many of those waiting were seen. */
+  private at = 0
+  /** What was there before those that wait. */
+  private before: { readonly entries: number; readonly highest: readonly number[] } = {
+    entries: 0,
+    highest: [],
+  }
 
+  /** Entries that were seen to be there. */
+  get seen(): number {
+    return this.before.entries + this.at
+  }
+
+  /** Takes what was committed next. What was seen of the former ones is there for good. */
   add(entries: readonly Entry[]): void {
-    this.waiting.push(...entries)
+    this.before = { entries: this.seen, highest: [...this.highest] }
+    this.waiting = [...this.waiting.slice(this.at), ...entries]
+    this.at = 0
   }
 
   /** Takes looks in the order of time. Says what is wrong with the first that is wrong. */
   check(looks: readonly Look[]): string | undefined {
-    let at = 0
     for (const look of looks) {
+      if (look.mayForget && look.entries < this.seen) this.begin()
       while (this.seen < look.entries) {
-        const entry = this.waiting[at++]
+        const entry = this.waiting[this.at]
         if (!entry) return `${look.entries} entries are there, and ${this.seen} were committed`
         this.highest[entry[0]] = entry[1]
-        this.seen++
+        this.at++
       }
       if (look.entries < this.seen) return `${look.entries} entries are there, after there were ${this.seen}`
       const wrong = look.highest.findIndex((n, writer) => n !== (this.highest[writer] ?? 0))
       if (wrong >= 0)
         return `of the first ${look.entries} commits the last of writer ${wrong} is ${this.highest[wrong]}, and ${look.highest[wrong]} is there`
     }
-    this.waiting.splice(0, at)
     return undefined
+  }
+
+  private begin(): void {
+    this.highest = [...this.before.highest]
+    this.at = 0
   }
 }
 

@@ -20,7 +20,8 @@ export interface Fault {
   readonly weight?: number
   /** Whether it can happen in this world. */
   readonly possible?: (world: World) => boolean
-  readonly strike: (world: World) => Promise<void>
+  /** Resolves to another kind where it became that. */
+  readonly strike: (world: World) => Promise<unknown>
 }
 
 /** Those of the first start can't be reached any more; the others by load alone. */
@@ -45,6 +46,7 @@ const while_ = async (milliseconds: number, end: () => Promise<unknown> | unknow
 const killedAt = (name: FailpointName): Fault => ({
   kind: `kill at ${name}`,
   group: 'process',
+  weight: 2,
   async strike({ daemon, chance, load }) {
     // It moves while nothing is unapplied.
     if (name === 'progress.keepalive') await load.hold()
@@ -52,10 +54,12 @@ const killedAt = (name: FailpointName): Fault => ({
       daemon.arm(name, 'kill9', 1 + chance.below(rare[name] ?? 8))
       await daemon.ended()
       const armed = daemon.ended()
+      const { current } = daemon
       // A failpoint that is not met in time is as good as a kill at another place.
-      const timer = setTimeout(() => daemon.current.child.kill('SIGKILL'), 20_000)
+      const timer = setTimeout(() => current.child.kill('SIGKILL'), 20_000)
       await armed
       clearTimeout(timer)
+      return current.output.includes(`failpoint ${name} kill9`) ? undefined : 'SIGKILL'
     } finally {
       load.release()
     }
@@ -67,7 +71,7 @@ const process_: readonly Fault[] = [
   {
     kind: 'SIGKILL',
     group: 'process',
-    weight: 6,
+    weight: 3,
     async strike({ daemon }) {
       const ended = daemon.ended()
       daemon.current.child.kill('SIGKILL')

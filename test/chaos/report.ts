@@ -18,6 +18,12 @@ export class Report {
     return (performance.now() - this.began) / 1000
   }
 
+  /** Something that must not be; of many the first are kept. */
+  violation(what: string | undefined): void {
+    if (what && this.violations.length < 20)
+      this.violations.push(`after ${Math.round(this.seconds)} s: ${what}`)
+  }
+
   /** One accident, and how many milliseconds after it the downstream had again what was committed upstream. */
   accident(kind: string, recovery: number): void {
     const known = this.kinds.get(kind) ?? { recoveries: [] }

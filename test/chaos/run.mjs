@@ -1,17 +1,18 @@
 // A load, a seeded schedule of accidents, and a checker: `npm run chaos -- --minutes 5 --seed 42`.
 // With root it runs in network and mount namespaces of its own, where packets can be dropped and a disk can be full; what it does there
-// is seen nowhere else and ends with it. Without root these two kinds are left out, by name.
+// is seen nowhere else and ends with it. --mode takes one group of accidents, --kind those whose name has that text. Without root these two kinds are left out, by name.
 import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const usage = `npm run chaos -- [--minutes N] [--seed S] [--mode all|process|network|server|session] [--pair 18-18] [--report FILE]`
+const usage = `npm run chaos -- [--minutes N] [--seed S] [--mode all|process|network|server|session] [--kind TEXT] [--pair 18-18] [--report FILE]`
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '1' },
     seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
     mode: { type: 'string', default: 'all' },
+    kind: { type: 'string', default: '' },
     pair: { type: 'string', default: '18-18' },
     report: { type: 'string' },
     help: { type: 'boolean', default: false },
@@ -51,7 +52,7 @@ const [file, ...args] = own
   ? [...namespaces, 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', ...vitest]
   : vitest
 console.error(
-  `chaos: --minutes ${values.minutes} --seed ${values.seed} --mode ${values.mode} --pair ${values.pair}`,
+  `chaos: --minutes ${values.minutes} --seed ${values.seed} --mode ${values.mode} --pair ${values.pair}${values.kind && ` --kind '${values.kind}'`}`,
 )
 const { status } = spawnSync(file, args, {
   cwd: root,
@@ -61,6 +62,7 @@ const { status } = spawnSync(file, args, {
     FOLLOWER_CHAOS_MINUTES: values.minutes,
     FOLLOWER_SEED: values.seed,
     FOLLOWER_CHAOS_MODE: values.mode,
+    FOLLOWER_CHAOS_KIND: values.kind,
     FOLLOWER_CHAOS_PAIR: values.pair,
     ...(values.report && { FOLLOWER_CHAOS_REPORT: path.resolve(values.report) }),
     ...(own && { FOLLOWER_CHAOS_NAMESPACE: '1' }),

@@ -25,6 +25,8 @@ export interface World {
   readonly downstream: string
   readonly follow: Follow
   readonly daemon: Daemon
+  /** The follower's --synchronous-commit, by the seed. */
+  readonly synchronousCommit: 'on' | 'off'
   readonly load: Load
   /** Whether the downstream's data lie on a small file system of their own. */
   readonly smallDisk: boolean
@@ -39,6 +41,14 @@ const settings = {
   checkpoint_timeout: '30s',
 }
 const databaseName = 'shop'
+/** What every session begins with, at both ends, and what no value may be read or written by. */
+const hostile = [
+  `DateStyle = 'SQL, DMY'`,
+  `IntervalStyle = 'sql_standard'`,
+  `TimeZone = 'Asia/Kolkata'`,
+  'extra_float_digits = -15',
+  `bytea_output = 'escape'`,
+]
 
 export async function makeWorld(majors: readonly [Major, Major], seed: number): Promise<World> {
   const canary = makeCanary()
@@ -47,17 +57,22 @@ export async function makeWorld(majors: readonly [Major, Major], seed: number): 
   process.env.PGPASSWORD = password
   const [up, down] = await Promise.all(majors.map((major) => cluster({ major, settings, password })))
   const smallDisk = await ontoSmallDisk(down!)
-  for (const server of [up!, down!]) await script(server.conninfo(), `CREATE DATABASE ${databaseName}`)
+  for (const server of [up!, down!]) {
+    await script(server.conninfo(), `CREATE DATABASE ${databaseName}`)
+    for (const setting of hostile)
+      await script(server.conninfo(), `ALTER DATABASE ${databaseName} SET ${setting}`)
+  }
   const upProxy = await TcpProxy.listen(() => up!.port)
   const downProxy = await TcpProxy.listen(() => down!.port)
   cleanUp(() => Promise.all([upProxy.close(), downProxy.close()]))
   const upstream = inDatabase(up!.conninfo(), databaseName)
   const downstream = inDatabase(down!.conninfo(), databaseName)
+  const synchronousCommit = seed % 3 === 0 ? 'off' : 'on'
   const follow: Follow = {
     upstream: through(upstream, upProxy),
     downstream: through(downstream, downProxy),
     name: 'shop',
-    args: ['--synchronous-commit', seed % 3 === 0 ? 'off' : 'on', '--web-listen', '127.0.0.1:0'],
+    args: ['--synchronous-commit', synchronousCommit, '--web-listen', '127.0.0.1:0'],
   }
   const first = start(follow)
   await first.ready({ upstream })
@@ -75,6 +90,7 @@ export async function makeWorld(majors: readonly [Major, Major], seed: number): 
       upstream,
       downstream,
       follow,
+      synchronousCommit,
       load,
       smallDisk,
       canary,

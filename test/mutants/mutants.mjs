@@ -1,6 +1,7 @@
 /**
  * Known-bad variants of follower, each of which a test must catch. An edit replaces a text that must be there
- * exactly once; where it is not, the list is out of date, and that is a failure too.
+ * exactly once; where it is not, the list is out of date, and that is a failure too. `chaos`: the arguments of a short
+ * chaos run that must catch it as well.
  */
 export const mutants = [
   {
@@ -13,6 +14,7 @@ export const mutants = [
       ],
     ],
     test: ['test/exactly-once.test.ts', 'never goes beyond'],
+    chaos: ['--kind', 'kill at', '--seed', '1'],
   },
   {
     name: 'acknowledges a keepalive while data is queued',
@@ -24,6 +26,7 @@ export const mutants = [
       ],
     ],
     test: ['test/exactly-once.test.ts', 'never goes beyond'],
+    chaos: ['--kind', 'kill', '--seed', '1'],
   },
   {
     name: 'writes progress in a transaction of its own',
@@ -42,6 +45,46 @@ export const mutants = [
       ['src/apply/session.ts', `result.lastTag !== 'C'`, `result.lastTag === 'R'`],
     ],
     test: ['test/exactly-once.test.ts', 'at apply.commit-sent'],
+    chaos: ['--kind', 'kill at apply', '--seed', '1'],
+  },
+  {
+    name: 'applies again what the slot sends again',
+    edits: [
+      [
+        'src/transaction/assembler.ts',
+        'const duplicate = endLsn <= this.position',
+        'const duplicate = endLsn <= this.position && endLsn < 0n',
+      ],
+    ],
+    test: ['test/exactly-once.test.ts', 'at apply.commit-sent'],
+    chaos: ['--kind', 'kill at apply', '--seed', '1'],
+  },
+  {
+    name: 'lets two daemons write one progress row',
+    edits: [
+      [
+        'sql/downstream/progress.sql',
+        `   WHERE p.name = advance_progress.name
+     AND p.epoch = advance_progress.epoch
+     AND p.lsn = advance_progress.previous;`,
+        '   WHERE p.name = advance_progress.name;',
+      ],
+    ],
+    test: ['test/position.test.ts', 'fences the daemon'],
+    chaos: ['--kind', 'a second follower', '--seed', '1'],
+  },
+  {
+    name: 'acknowledges what the downstream has not flushed',
+    edits: [
+      [
+        'src/session/durability.ts',
+        'if (!options.synchronousCommit) this.timer',
+        'if (options.synchronousCommit === undefined) this.timer',
+      ],
+    ],
+    test: ['test/data-path.test.ts', 'acknowledges nothing that the downstream may lose'],
+    // A seed of three runs with --synchronous-commit off.
+    chaos: ['--kind', 'downstream', '--mode', 'server', '--seed', '3'],
   },
   {
     name: 'upserts where TOAST values are unchanged',
@@ -55,6 +98,7 @@ export const mutants = [
       ],
     ],
     test: ['test/rows.test.ts', 'rows of 18 keeps unchanged TOAST'],
+    chaos: ['--mode', 'session', '--seed', '1'],
   },
   {
     name: "sends the upstream's type OIDs downstream",
@@ -66,6 +110,7 @@ export const mutants = [
       ],
     ],
     test: ['test/rows.test.ts', 'names types by the downstream'],
+    chaos: ['--mode', 'session', '--seed', '1'],
   },
   {
     name: 'pins no settings on the walsender',
@@ -77,6 +122,7 @@ export const mutants = [
       ],
     ],
     test: ['test/rows.test.ts', 'hostile settings'],
+    chaos: ['--mode', 'session', '--seed', '1'],
   },
   {
     name: 'the observer keeps a wedged pipeline alive',
@@ -104,6 +150,7 @@ export const mutants = [
       ],
     ],
     test: ['test/ddl-follow.test.ts', 'changes of 18 several statements in one string'],
+    chaos: ['--mode', 'session', '--seed', '1'],
   },
   {
     name: 'truncates one table after the other',
@@ -138,16 +185,16 @@ export const mutants = [
         'known.relation === undefined',
       ],
     ],
-    test: ['test/scenarios/origin.test.ts', 'have done already'],
+    test: ['test/scenarios/origin.slow.test.ts', 'have done already'],
   },
   {
     name: 'checks constraints at once where the upstream had them at its end',
     edits: [['src/apply/session.ts', "'SET CONSTRAINTS ALL DEFERRED'", "'SET CONSTRAINTS ALL IMMEDIATE'"]],
-    test: ['test/scenarios/origin.test.ts', 'foreign keys hold'],
+    test: ['test/scenarios/origin.slow.test.ts', 'foreign keys hold'],
   },
   {
     name: 'lets ordinary triggers fire',
     edits: [['src/apply/session.ts', "isOrigin && options.ordinaryTriggers === 'halt'", 'false']],
-    test: ['test/scenarios/origin.test.ts', 'stops at a table with ordinary triggers'],
+    test: ['test/scenarios/origin.slow.test.ts', 'stops at a table with ordinary triggers'],
   },
 ]

@@ -1,8 +1,9 @@
 // Builds each known-bad variant in a copy of the project and sees that its test fails there; that the same test
 // passes without the change is for `npm test` to show. Prints a line for each; exits 1 if any was not caught.
-// `node test/mutants/run.mjs [part of a name] [--report FILE]`; the report counts as vitest's does.
+// `node test/mutants/run.mjs [part of a name] [--report FILE]`; the report counts as vitest's does. With --chaos it is
+// a short chaos run that must catch each of those that have one; it takes minutes.
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,8 +22,13 @@ const copied = [
   'tsconfig.build.json',
   'vitest.config.ts',
 ]
-const { values, positionals } = parseArgs({ options: { report: { type: 'string' } }, allowPositionals: true })
-const chosen = mutants.filter(({ name }) => name.includes(positionals[0] ?? ''))
+const { values, positionals } = parseArgs({
+  options: { report: { type: 'string' }, chaos: { type: 'boolean', default: false } },
+  allowPositionals: true,
+})
+const chosen = mutants.filter(
+  ({ name, chaos }) => name.includes(positionals[0] ?? '') && (chaos || !values.chaos),
+)
 
 let caught = 0
 for (const mutant of chosen) {
@@ -33,19 +39,9 @@ for (const mutant of chosen) {
     for (const [file, find, replacement] of mutant.edits) edit(path.join(directory, file), find, replacement)
     const built = run(directory, 'node_modules/typescript/bin/tsc', ['-p', 'tsconfig.build.json'])
     if (built.status !== 0) throw new Error(`it does not compile:\n${built.stdout}`)
-    const [file, pattern] = mutant.test
-    const tested = run(directory, 'node_modules/vitest/vitest.mjs', [
-      'run',
-      file,
-      '-t',
-      pattern,
-      '--reporter=json',
-    ])
-    const result = JSON.parse(tested.stdout.slice(tested.stdout.indexOf('{"')))
-    if (result.numPassedTests + result.numFailedTests === 0) throw new Error(`no test is called "${pattern}"`)
-    if (result.numFailedTests === 0) throw new Error('SURVIVED: no test failed')
+    const how = values.chaos ? bySomeChaos(directory, mutant.chaos) : byItsTest(directory, mutant.test)
     caught++
-    console.log(`caught    ${mutant.name}`)
+    console.log(`caught     ${mutant.name}${how}`)
   } catch (error) {
     console.log(`NOT caught ${mutant.name}: ${error.message}`)
   } finally {
@@ -58,6 +54,26 @@ if (values.report) {
 }
 console.log(`${caught} of ${chosen.length} mutants caught`)
 process.exitCode = caught === chosen.length ? 0 : 1
+
+/** Runs the test that must fail. */
+function byItsTest(directory, [file, pattern]) {
+  const args = ['run', file, '-t', pattern, '--reporter=json']
+  const tested = run(directory, 'node_modules/vitest/vitest.mjs', args)
+  const result = JSON.parse(tested.stdout.slice(tested.stdout.indexOf('{"')))
+  if (result.numPassedTests + result.numFailedTests === 0) throw new Error(`no test is called "${pattern}"`)
+  if (result.numFailedTests === 0) throw new Error('SURVIVED: no test failed')
+  return ''
+}
+
+/** Runs accidents until the checker sees what is wrong. */
+function bySomeChaos(directory, args) {
+  const report = path.join(directory, 'chaos.json')
+  const { stdout } = run(directory, 'test/chaos/run.mjs', ['--minutes', '3', '--report', report, ...args])
+  if (!existsSync(report)) throw new Error(`the chaos run came to no end:\n${stdout.slice(-3000)}`)
+  const { violations, accidents, seconds } = JSON.parse(readFileSync(report, 'utf8'))
+  if (violations.length === 0) throw new Error(`SURVIVED ${accidents} accidents in ${seconds} s`)
+  return ` (after ${accidents} accidents, ${seconds} s: ${violations[0].slice(0, 160).replaceAll('\n', ' ')})`
+}
 
 function edit(file, find, replacement) {
   const text = readFileSync(file, 'utf8')

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { failure } from '../support/failure.ts'
 import { type Following, follow } from '../support/follow.ts'
 import { judged, refresh } from '../support/judged.ts'
-import { pairsOfLongSuites as pairs } from '../support/pairs.ts'
+import { pairs } from '../support/pairs.ts'
 import { available } from '../support/servers.ts'
 import { query, script, statements, value } from '../support/sql.ts'
 

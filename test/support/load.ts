@@ -116,6 +116,10 @@ function ddlRound(k: number): readonly Transaction[] {
       `INSERT INTO thing_${k} VALUES (21, 'x', 8)`,
     ],
     [`CREATE INDEX thing_${k}_a ON thing_${k} (a, b)`],
+    // One string of several statements, of which only the first is a schema change.
+    [
+      `ALTER TABLE thing_${k} ADD COLUMN e float8; UPDATE hot SET n = n + 1 WHERE id = 0; UPDATE thing_${k} SET e = 0.1::float8 + 0.2`,
+    ],
     [`CREATE TYPE mood_${k} AS ENUM ('sad', 'ok')`, `ALTER TABLE thing_${k} ADD COLUMN m mood_${k}`],
     [`ALTER TYPE mood_${k} ADD VALUE 'happy' BEFORE 'ok'`],
     [`UPDATE thing_${k} SET m = 'happy', b = b + 1 WHERE id % 2 = 0`],

@@ -2,6 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { cleanUp } from './cleanup.ts'
 
+export interface ReaderOptions {
+  /** Told of each look: what never gets less; whether it is the first since the server was away. */
+  readonly seen?: (grows: readonly number[], anew: boolean) => void
+  /** `--synchronous-commit off`: what was seen may be gone after a crash of the server, to come again. */
+  readonly mayForget?: boolean
+}
+
 /**
  * Reads the downstream of a load all the time. Each look is one snapshot, made by a query of two columns: `wrong`, a
  * text that is NULL in every committed state, and `grows`, an int[] of what never gets less.
@@ -10,16 +17,15 @@ export class Reader {
   looks = 0
   readonly #conninfo: string
   readonly #look: string
-  /** Told of each look: what never gets less. */
-  readonly #seen: (grows: readonly number[]) => void
+  readonly #options: ReaderOptions
   readonly #running: Promise<void>
   #stopped = false
   #problem: string | undefined
 
-  constructor(conninfo: string, look: string, seen: (grows: readonly number[]) => void = () => {}) {
+  constructor(conninfo: string, look: string, options: ReaderOptions = {}) {
     this.#conninfo = conninfo
     this.#look = look
-    this.#seen = seen
+    this.#options = options
     this.#running = this.#run()
     cleanUp(() => this.stop().catch(() => {}))
   }
@@ -39,20 +45,24 @@ export class Reader {
   async #run(): Promise<void> {
     let session: pg.Client | undefined
     let before: readonly number[] = []
+    let anew = true
     while (!this.#stopped) {
       try {
         if (!session) {
           session = new pg.Client({ connectionString: this.#conninfo, application_name: 'reader' })
           session.on('error', () => {})
           await session.connect()
+          anew = true
         }
         const { rows } = await session.query<{ wrong: string | null; grows: number[] }>(this.#look)
         const { wrong, grows: now } = rows[0]!
         this.looks++
-        this.#seen(now)
+        this.#options.seen?.(now, anew)
         if (wrong) this.#problem ??= wrong
-        if (before.some((n, i) => now[i]! < n)) this.#problem ??= `went back from ${before} to ${now}`
+        if (!(anew && this.#options.mayForget) && before.some((n, i) => now[i]! < n))
+          this.#problem ??= `went back from ${before} to ${now}`
         before = now
+        anew = false
         await sleep(20)
       } catch {
         // The server is down or comes up; what it shows afterwards is compared with what was seen before.

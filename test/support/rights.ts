@@ -1,5 +1,5 @@
 import type { Least } from './least.ts'
-import { pairsOfLongSuites } from './pairs.ts'
+import { pairs } from './pairs.ts'
 import { available, type Pair } from './servers.ts'
 
 const leastPairs: readonly Pair[] = process.env.FOLLOWER_SLOW === '1' ? ['18', '15-18'] : []
@@ -9,7 +9,7 @@ const leastPairs: readonly Pair[] = process.env.FOLLOWER_SLOW === '1' ? ['18', '
  * rights, with and without SET on session_replication_role.
  */
 export const rights: readonly (readonly [name: string, pair: Pair, least: Least | undefined])[] = [
-  ...pairsOfLongSuites.map((pair) => [pair, pair, undefined] as const),
+  ...pairs.map((pair) => [pair, pair, undefined] as const),
   ...leastPairs.flatMap((pair) =>
     (['replica', 'origin'] as const).map((least) => [`${pair} (least, ${least})`, pair, least] as const),
   ),

@@ -1,0 +1,30 @@
+import type { Cluster } from '../src/demo/cluster.ts'
+
+/** Where one consumer works: a database at each end, a slot that stands before the backlog, and the publication `bench`. */
+export interface Place {
+  readonly up: Cluster
+  readonly down: Cluster
+  readonly upstreamDatabase: string
+  /** Undefined for one that only reads. */
+  readonly downstreamDatabase: string
+  readonly slot: string
+}
+
+/** What drains a backlog. */
+export interface Consumer {
+  readonly name: string
+  /** Output plugin of its slot. */
+  readonly plugin: string
+  /** False: it reads the stream and applies nothing. */
+  readonly applies: boolean
+  /** Begins; resolves with what ends it. `begun` is called when everything stands and the stream is asked for. */
+  start(place: Place, begun: () => void): Promise<Running>
+}
+
+export interface Running {
+  /** Processes of the consumer itself, beside the servers. */
+  readonly pids: readonly number[]
+  /** Resolves when a consumer that only reads has read all. */
+  readonly done?: Promise<void>
+  stop(): Promise<void>
+}

@@ -1,0 +1,77 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import type { Consumer, Place } from './consumer.ts'
+import { run } from './sql.ts'
+import { cpuSeconds, peakMemory } from './usage.ts'
+import type { Workload } from './workloads.ts'
+
+/** What one consumer took for one backlog. */
+export interface Drained {
+  /** From the request for the stream until the last commit is visible (or read). */
+  readonly seconds: number
+  /** Before that, from the consumer's start. */
+  readonly startSeconds: number
+  readonly cpu: { readonly upstream: number; readonly consumer: number; readonly downstream: number }
+  /** Of the consumer's own process; 0 where it has none. */
+  readonly peakMiB: number
+}
+
+/** Lets a consumer drain what its slot holds, and compares both ends. Throws where they differ. */
+export async function drain(consumer: Consumer, place: Place, workload: Workload): Promise<Drained> {
+  const servers = { upstream: [place.up.pid!], downstream: [place.down.pid!] }
+  // What the load left to write must not be somebody's burden.
+  for (const server of [place.up, place.down]) await run(server.conninfo(), 'CHECKPOINT')
+  const began = performance.now()
+  let ready = began
+  const before = { upstream: 0, downstream: 0 }
+  const running = await consumer.start(place, () => {
+    ready = performance.now()
+    before.upstream = cpuSeconds(servers.upstream)
+    before.downstream = cpuSeconds(servers.downstream)
+  })
+  try {
+    if (consumer.applies) await visible(place)
+    else await running.done
+    const seconds = (performance.now() - ready) / 1000
+    const drained: Drained = {
+      seconds,
+      startSeconds: (ready - began) / 1000,
+      cpu: {
+        upstream: cpuSeconds(servers.upstream) - before.upstream,
+        downstream: cpuSeconds(servers.downstream) - before.downstream,
+        consumer: running.pids.length > 0 ? cpuSeconds(running.pids) : 0,
+      },
+      peakMiB: Math.max(0, ...running.pids.map(peakMemory)),
+    }
+    if (consumer.applies) await compare(place, workload)
+    return drained
+  } finally {
+    await running.stop()
+  }
+}
+
+/** The last transaction of every backlog is a row of this table. */
+export const endOfLoad = 'CREATE TABLE bench_end (n int PRIMARY KEY)'
+
+async function visible(place: Place): Promise<void> {
+  const client = new pg.Client({ connectionString: place.down.conninfo(place.downstreamDatabase) })
+  await client.connect()
+  try {
+    for (;;) {
+      const { rows } = await client.query('SELECT 1 FROM bench_end')
+      if (rows.length > 0) return
+      await sleep(10)
+    }
+  } finally {
+    await client.end()
+  }
+}
+
+async function compare(place: Place, workload: Workload): Promise<void> {
+  const [up, down] = await Promise.all([
+    run(place.up.conninfo(place.upstreamDatabase), workload.check),
+    run(place.down.conninfo(place.downstreamDatabase), workload.check),
+  ])
+  const [above, below] = [JSON.stringify(up), JSON.stringify(down)]
+  if (above !== below) throw new Error(`${workload.name}: upstream ${above}, downstream ${below}`)
+}

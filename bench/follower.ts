@@ -1,0 +1,50 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import type { Consumer } from './consumer.ts'
+
+/** dist/ of the project; this file runs from .cache/bench/bench. */
+const cli = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
+
+/** This project, with its defaults and the arguments given. */
+export function follower(name: string, args: readonly string[] = []): Consumer {
+  return {
+    name,
+    plugin: 'pgoutput',
+    applies: true,
+    async start(place, begun) {
+      const child = spawn(
+        process.execPath,
+        [
+          cli,
+          ...['start', '--upstream', place.up.conninfo(place.upstreamDatabase)],
+          ...['--downstream', place.down.conninfo(place.downstreamDatabase), '--name', place.slot],
+          ...['--slot', place.slot, '--publication', 'bench', '--ddl', 'off', '--copy', 'none'],
+          ...['--log-format', 'json', '--web-listen', 'off', ...args],
+        ],
+        { stdio: ['ignore', 'pipe', 'pipe'] },
+      )
+      const said: string[] = []
+      const following = new Promise<void>((resolve, reject) => {
+        for (const stream of [child.stdout, child.stderr])
+          createInterface({ input: stream }).on('line', (line) => {
+            said.push(line)
+            // The stream has been asked for: what it took to come this far is shown as its start.
+            if (line.includes('"following ')) resolve()
+          })
+        child.once('exit', () => reject(new Error(`follower ended:\n${said.slice(-20).join('\n')}`)))
+      })
+      await following
+      begun()
+      return {
+        pids: [child.pid!],
+        stop: async () => {
+          if (child.exitCode !== null) throw new Error(`follower ended:\n${said.slice(-20).join('\n')}`)
+          child.kill('SIGTERM')
+          await once(child, 'exit')
+        },
+      }
+    },
+  }
+}
