@@ -255,6 +255,9 @@ describe('F28 to F30: stops with exact names, and goes on after the remedy witho
     await waitUntil(async () => (await list(f)).incidents[0]?.key === '(a)=(2)')
     expect((await list(f)).incidents).toMatchObject([{ id: first.id, attempts: 2, resolution: null }])
     expect((await metric(f, 'follower_state')).get(`{downstream="${f.name}",state="halted"}`)).toBe(1)
+    const { web } = JSON.parse(await f.follower.line(/follower starts/)) as { web: string }
+    expect((await fetch(`${web}/livez`)).status).toBe(200)
+    expect((await fetch(`${web}/readyz`)).status).toBe(503)
     await script(f.downstream, 'DELETE FROM t WHERE a = 2')
     await f.settle()
     await waitUntil(
