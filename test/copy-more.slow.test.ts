@@ -96,7 +96,7 @@ test('what the copy may not read is named, and no table is called ready that is 
   await script(all.downstream, `${tables}; ALTER TABLE b ALTER t SET NOT NULL`)
   const { exit, output } = await once({ ...all, args: ['--copy', 'data'] })
   expect(exit).toMatchObject({ code: 8 })
-  expect(output).toMatch(/FLW-340.*the copy of public.b stopped downstream: null value in column/)
+  expect(output).toMatch(/FLW-350.*the copy of public.b stopped downstream: null value in column/)
   expect(output).not.toContain('Failing row')
   expect(await value(all.downstream, "SELECT state FROM follower.copied_table WHERE name = 'b'")).toBe(
     'waiting',

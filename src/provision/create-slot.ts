@@ -8,6 +8,7 @@ import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { pluginRefused } from './plugin.ts'
 import { ask, askOne, column } from './query.ts'
+import { requireSameServer } from './same-server.ts'
 import { readSlot } from './slot.ts'
 import type { Snapshot } from './snapshot.ts'
 
@@ -41,13 +42,21 @@ export async function createSlot(
     await walsender.end().catch(() => {})
   }
   try {
-    const session = await askOne(walsender, 'upstream', 'SELECT pg_backend_pid() AS pid')
+    await requireSameServer('upstream', upstream, walsender)
+    const session = await askOne(
+      walsender,
+      'upstream',
+      "SELECT pg_backend_pid() AS pid, current_setting('server_version_num') AS version",
+    )
     const reporter = reportWaits(settings, column(session ?? {}, 'pid'), log)
+    // A standby that synchronizes slots (from 17 on) has this one, too, and after a failover the follow goes on there.
+    const failover = Number(session?.version) >= 170000 && !kind.temporary
+    const options = failover ? "(SNAPSHOT 'export', FAILOVER)" : 'EXPORT_SNAPSHOT'
     // The snapshot lives until the walsender's next command.
     const slot = await askOne(
       walsender,
       'upstream',
-      `CREATE_REPLICATION_SLOT ${quoteIdentifier(kind.slot)} ${kind.temporary ? 'TEMPORARY ' : ''}LOGICAL ${settings.plugin} EXPORT_SNAPSHOT`,
+      `CREATE_REPLICATION_SLOT ${quoteIdentifier(kind.slot)} ${kind.temporary ? 'TEMPORARY ' : ''}LOGICAL ${settings.plugin} ${options}`,
     )
       .finally(reporter.stop)
       .catch(async (error: unknown) => {
@@ -123,7 +132,8 @@ function reportWaits(settings: FollowSettings, pid: string, log: Logger): { stop
   }
 }
 
-async function blockers(upstream: pg.Client, pid: string): Promise<readonly string[]> {
+/** Whom the session `pid` waits for, as phrases: processes and prepared transactions. */
+export async function blockers(upstream: pg.Client, pid: string): Promise<readonly string[]> {
   const found = await ask(upstream, 'upstream', sql('query/blockers'), [pid])
   return found.map((row) =>
     row.state === 'prepared'

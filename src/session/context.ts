@@ -5,6 +5,7 @@ import { type Lsn, lsnFromServer } from '../model/lsn.ts'
 import type { ReplicationRole } from '../model/replication-role.ts'
 import { pins } from '../postgres/pins.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
+import type { Position } from '../provision/position.ts'
 import { prepareStart, type Start } from '../provision/prepare.ts'
 import type { WaitingTable } from '../provision/progress.ts'
 import type { Health } from '../telemetry/health.ts'
@@ -32,8 +33,14 @@ export interface PrepareContext {
 export interface CopyContext extends PrepareContext {
   /** Tables, by OID, that take no rows from the stream, since they are still to be copied. */
   readonly waiting: ReadonlyMap<number, WaitingTable>
+  /** Called with the position that the session starts from, under its epoch. */
+  readonly positioned: (position: Position) => void
   /** Called when the position has moved, or a table was copied. */
   readonly progressed: () => void
+  /** Batches have failed again and again: transactions one by one, for a while. */
+  readonly oneByOne: boolean
+  /** Said at `info`, or below it where it was said just now. */
+  readonly loud: boolean
 }
 
 export interface SessionContext extends CopyContext {

@@ -22,7 +22,7 @@ export function copyError(error: unknown, settings: { readonly name: string }): 
   return new FollowerError(
     `${table === undefined ? 'the copy' : `the copy of ${table}`} stopped ${upstream ? 'upstream' : 'downstream'}: ${cause.message}`,
     {
-      code: 'FLW-340',
+      code: 'FLW-350',
       exit: transient ? (upstream ? ExitCode.upstream : ExitCode.downstream) : ExitCode.apply,
       ...(state === '23505' && detail ? { detail } : {}),
       effect:

@@ -33,7 +33,7 @@ export async function leftWaves(downstream: pg.Client, name: string): Promise<Re
 
 /**
  * Runs the steps of the waves, one wave after the other. Each is committed with its removal, so that none runs twice. Throws
- * FollowerError (FLW-341) with the one that failed; it and what comes after it are left for the next start.
+ * FollowerError (FLW-351) with the one that failed; it and what comes after it are left for the next start.
  */
 export async function runSteps(
   context: CopyContext,
@@ -117,7 +117,7 @@ function stepError(error: unknown, step: Step): unknown {
   if (sqlstate(error) === 'FLW11' || isTransient(error)) return new CopyFailed('downstream', error as Error)
   const { message, detail } = error as Error & { detail?: string }
   return new FollowerError(`${step.label} could not be made downstream: ${message}`, {
-    code: 'FLW-341',
+    code: 'FLW-351',
     exit: ExitCode.apply,
     // Of keys only.
     ...(['23505', '23503'].includes(sqlstate(error) ?? '') && detail ? { detail } : {}),

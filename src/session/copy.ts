@@ -44,7 +44,7 @@ export async function copyWaiting(
     const ports = new CopyPorts(context, prepared, abort.signal)
     const steps = async (waves: readonly StepWave[]): Promise<void> => {
       health.waiting = 'the initial copy'
-      const epoch = await takeEpoch(lock, settings.name)
+      const epoch = await take(context, prepared, taken?.lsn ?? 0n)
       await runSteps(context, ports, epoch, waves)
     }
     if (!taken) {
@@ -100,7 +100,7 @@ async function copyUnder(
   const { upstream, lock } = connections
   // A TRUNCATE that was applied meanwhile has left nothing to copy.
   const waiting = await waitingTables(lock, settings.name)
-  const epoch = await takeEpoch(lock, settings.name)
+  const epoch = await take(context, prepared, snapshot.lsn)
   await reach(lock, settings.name, epoch, snapshot.lsn)
   const published = await underSnapshot(upstream, snapshot.name, () =>
     publishedTables(upstream, prepared.publications),
@@ -137,6 +137,15 @@ async function copyUnder(
   }
   await failpoint('copy.done')
   report.summary()
+}
+
+/** Takes the follow for what comes now, and says so to whom an incident is to be told. */
+async function take(context: CopyContext, prepared: Prepared, lsn: Lsn): Promise<bigint> {
+  const epoch = await takeEpoch(context.connections.lock, context.settings.name)
+  context.positioned({
+    ...{ epoch, lsn, systemIdentifier: prepared.systemIdentifier, timeline: prepared.timeline },
+  })
+  return epoch
 }
 
 /** What is applied stands for the snapshot's place; it may be a little less where nothing was left to apply. */
