@@ -3,14 +3,16 @@ import type { FollowSettings } from '../model/follow.ts'
 import { ServerError } from '../postgres/response.ts'
 import { publicationNames } from '../provision/publication.ts'
 
+/** The server's functions that say it, before 18 and since: words are translated, and the SQLSTATEs are those of much else. */
+const routines: readonly string[] = ['get_publication_oid', 'LoadPublications']
+
 /**
- * What pgoutput says where a publication is not there as of the WAL that it decodes: before PostgreSQL 18 an error
- * (undefined_object), since then a warning (object_not_in_prerequisite_state), just before it leaves out the first change.
- * To go on would drop the changes of its tables in silence. Undefined for everything else.
+ * What pgoutput says where a publication is not there as of the WAL that it decodes: before PostgreSQL 18 an error, since
+ * then a warning, just before it leaves out the first change. To go on would drop the changes of its tables in silence. Undefined for everything else.
  */
 export function publicationMissing(settings: FollowSettings, said: Error): FollowerError | undefined {
   if (settings.plugin !== 'pgoutput' || !(said instanceof ServerError)) return undefined
-  if (said.code !== '42704' && !(said.code === '55000' && said.severity === 'WARNING')) return undefined
+  if (!routines.includes(said.routine ?? '')) return undefined
   const names = publicationNames(settings)
   const missing = names.filter((name) => said.message.includes(`"${name}"`))
   const others = names.filter((name) => !missing.includes(name))
