@@ -29,19 +29,32 @@ export function publicationMissing(settings: FollowSettings, said: Error): Follo
       .join('\n'),
     effect:
       'the downstream is intact as of its position, and nothing was skipped; what its tables change from here until it was made again is not in the stream',
-    fix:
-      settings.publications.length > 0 && missing.length > 0 && others.length > 0
-        ? [
-            `follower start --publication ${others.join(',')} …   # goes on without its tables`,
-            `once the follow is past the place where it was made again:  follower start --publication ${names.join(',')} …`,
-            'and bring over the rows that its tables lack downstream',
-          ]
-        : [
-            `follower cleanup --name ${settings.name} --upstream … --downstream …`,
-            'load the tables again, while nothing writes upstream',
-            `follower start --name ${settings.name} --copy none --upstream … --downstream …`,
-          ],
+    fix: remedy(settings, missing, others),
     sqlstate: said.code,
     cause: said,
   })
+}
+
+function remedy(
+  settings: FollowSettings,
+  missing: readonly string[],
+  others: readonly string[],
+): readonly string[] {
+  if (missing.length > 0 && others.length > 0)
+    return settings.publications.length > 0
+      ? [
+          `follower start --publication ${others.join(',')} …   # goes on without its tables`,
+          `once the follow is past the place where it was made again:  follower start --publication ${settings.publications.join(',')} …`,
+          'and bring over the rows that its tables lack downstream',
+        ]
+      : [
+          'if --no-identity insert-only is new: what was written before is to be followed as before',
+          `follower start --name ${settings.name} --until now …   # without --no-identity insert-only`,
+          `follower start --name ${settings.name} --no-identity insert-only …`,
+        ]
+  return [
+    `follower cleanup --name ${settings.name} --upstream … --downstream …`,
+    'load the tables again, while nothing writes upstream',
+    `follower start --name ${settings.name} --copy none --upstream … --downstream …`,
+  ]
 }

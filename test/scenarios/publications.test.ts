@@ -214,4 +214,26 @@ describe.each(['18', '15'] as const)('a publication that goes away, of %s', (pai
       expect(await f.stop()).toBe(0)
     },
   )
+
+  it.skipIf(!available(pair))(
+    'is no reason to begin anew where a start has just added one',
+    {
+      timeout: 90_000,
+    },
+    async () => {
+      const f: Following = await follow({ pair, before: ['CREATE TABLE t(a int PRIMARY KEY)'] })
+      expect(await f.stop()).toBe(0)
+      await script(f.upstream, 'INSERT INTO t VALUES (1)')
+      f.start(['--no-identity', 'insert-only'])
+      const stopped = await failure(f.follower, 7)
+      expect(stopped.code).toBe('FLW-213')
+      expect(stopped.fix).toMatch(/--until now .*without/)
+      f.start(['--until', 'now'])
+      expect((await f.follower.exit).code).toBe(0)
+      f.start(['--no-identity', 'insert-only'])
+      await f.run('INSERT INTO t VALUES (2)')
+      expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('2')
+      expect(await f.stop()).toBe(0)
+    },
+  )
 })
