@@ -18,6 +18,8 @@ export interface EndConnections {
   readonly upstream: pg.Client
   /** Opens the walsender, too: after the preflight, which says more than the server does of why there can be none. */
   withStream(): Promise<Connections>
+  /** Closes what applies and what streams; the others stay. */
+  release(): Promise<void>
   close(): Promise<void>
 }
 
@@ -67,9 +69,17 @@ export async function openConnections(
     const apply = await add('downstream')
     await requireSameServer('downstream', lock, apply)
     const upstream = await add('upstream')
-    const ends = { lock, apply, upstream, close }
+    const streams: pg.Client[] = []
+    const release = async (): Promise<void> => {
+      const clients = [apply, ...streams]
+      for (const client of clients) client.removeAllListeners('end')
+      await Promise.all(clients.map(endClient))
+      for (const client of clients) open.splice(open.indexOf(client), 1)
+    }
+    const ends = { lock, apply, upstream, release, close }
     const withStream = async (): Promise<Connections> => {
       const stream = await add('upstream', true)
+      streams.push(stream)
       await requireSameServer('upstream', upstream, stream)
       return { ...ends, withStream, stream }
     }
