@@ -1,6 +1,7 @@
 import { ExitCode, FollowerError } from './errors.ts'
 import type { FollowSettings } from './model/follow.ts'
 import type { Lsn } from './model/lsn.ts'
+import { isRefusedLogin } from './postgres/connect-error.ts'
 import { isTransient, sqlstate } from './postgres/sqlstate.ts'
 import type { Position } from './provision/position.ts'
 import type { Prepared } from './provision/prepare.ts'
@@ -204,6 +205,7 @@ async function oneSession(
 
 /** Before the first session only a server that is just starting, or a slot that is just being freed, is waited for. */
 function mayRetry(error: unknown, followed: boolean): boolean {
+  if (followed && isRefusedLogin(error)) return true
   if (!isTransient(error)) return false
   if (followed) return true
   const state = sqlstate(error)

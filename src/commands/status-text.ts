@@ -21,6 +21,7 @@ export function statusText(status: FollowStatus): string {
     ...(upstream?.unpublished?.length
       ? [['not sent', [`${upstream.unpublished.length} tables: ${some(upstream.unpublished)}`]] as const]
       : []),
+    ...(slot?.waitsFor.length ? [['waits for', slot.waitsFor] as const] : []),
     ['slot', slot ? slotParts(slot) : [upstream ? 'none' : 'not reached']],
     [
       'downstream',

@@ -2,6 +2,7 @@ import type pg from 'pg'
 import { formatLsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { FollowName, ReachableEnds } from './cleanup.ts'
+import { blockers } from './create-slot.ts'
 import { type Incident, readIncidents, readSkips, type Skip } from './incidents.ts'
 import { listableTables, unpublished } from './listing.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
@@ -9,7 +10,7 @@ import { type Progress, readProgress } from './progress.ts'
 import { publicationComment } from './publication.ts'
 import { ask, askOne, column } from './query.ts'
 import { type Registration, readRegistration } from './registry.ts'
-import { readSlot, type Slot } from './slot.ts'
+import { isLost, readSlot, type Slot } from './slot.ts'
 import { displayTable, followedTables, parseQuotedPattern } from './tables.ts'
 
 /**
@@ -57,6 +58,8 @@ export interface FollowStatus {
     readonly confirmedFlushLsn: string | null
     readonly retainedBytes: number | null
     readonly safeWalBytes: number | null
+    /** While it is being created: the transactions whose end it waits for, as phrases. */
+    readonly waitsFor: readonly string[]
   } | null
   readonly downstream: {
     readonly version: string
@@ -99,7 +102,7 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
       halted: below?.incident !== undefined,
     }),
     upstream: above ?? null,
-    slot: slot ? slotState(slot) : null,
+    slot: slot && ends.upstream ? await slotState(ends.upstream, slot) : null,
     downstream: below
       ? { version: below.version, database: below.database, holder: below.holder ?? null }
       : null,
@@ -127,7 +130,7 @@ export function decidePhase(seen: {
   readonly halted: boolean
 }): FollowPhase {
   const { slot, progress } = seen
-  if (slot?.walStatus === 'lost' || (slot && slot.invalidationReason !== null)) return 'slot lost'
+  if (slot && isLost(slot)) return 'slot lost'
   if (!seen.reachable) return 'unknown'
   if (!progress) return 'absent'
   if (progress.lsn === undefined) return 'starting'
@@ -190,7 +193,8 @@ function isOpen({ resolvedAt, lsn }: Incident, progress: Progress | undefined): 
   return resolvedAt === null && !passed
 }
 
-function slotState(slot: Slot): FollowStatus['slot'] {
+async function slotState(upstream: pg.Client, slot: Slot): Promise<FollowStatus['slot']> {
+  const created = slot.confirmedFlushLsn !== undefined
   return {
     name: slot.name,
     active: slot.holder !== undefined,
@@ -201,5 +205,6 @@ function slotState(slot: Slot): FollowStatus['slot'] {
     confirmedFlushLsn: slot.confirmedFlushLsn === undefined ? null : formatLsn(slot.confirmedFlushLsn),
     retainedBytes: slot.retainedBytes === null ? null : Number(slot.retainedBytes),
     safeWalBytes: slot.safeWalSize === null ? null : Number(slot.safeWalSize),
+    waitsFor: created || !slot.holder ? [] : await blockers(upstream, slot.holder.pid),
   }
 }

@@ -5,6 +5,7 @@ import { connect } from '../postgres/connect.ts'
 import type { End } from '../postgres/end.ts'
 import { destroyClient } from '../postgres/socket.ts'
 import { lockHolder, lockKey } from '../provision/lock.ts'
+import { requireSameServer } from '../provision/same-server.ts'
 import type { Logger } from '../telemetry/log.ts'
 
 /** The ordinary connections of one session. When any of them is lost, the session is over. */
@@ -66,6 +67,7 @@ export async function openConnections(
     const lock = await add('downstream')
     await takeLock(lock, settings, log, signal, past)
     const apply = await add('downstream')
+    await requireSameServer('downstream', lock, apply)
     const upstream = await add('upstream')
     const streams: pg.Client[] = []
     const release = async (): Promise<void> => {
@@ -78,6 +80,7 @@ export async function openConnections(
     const withStream = async (): Promise<Connections> => {
       const stream = await add('upstream', true)
       streams.push(stream)
+      await requireSameServer('upstream', upstream, stream)
       return { ...ends, withStream, stream }
     }
     return { ...ends, withStream }

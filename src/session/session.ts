@@ -216,7 +216,14 @@ async function wire(
     ordinaryTriggers: settings.ordinaryTriggers,
     incidentRows: settings.incidentRows,
   })
-  const watch = new Watch({ lock, applyPid: rows[0]?.pid ?? '', tracker, health, failed })
+  const silent = (error: Error): void => {
+    // The batch in hand ends with a lost connection, and would say only that.
+    log.warn({ err: error }, error.message)
+    failed(error)
+    destroyClient(apply)
+    destroyClient(lock)
+  }
+  const watch = new Watch({ lock, applyPid: rows[0]?.pid ?? '', tracker, health, failed, silent })
   const ddl = new DdlReplayer({
     ...{ settings, prepared, log, metrics, health },
     client: apply,

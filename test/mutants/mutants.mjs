@@ -48,8 +48,13 @@ export const mutants = [
     chaos: ['--kind', 'kill at apply', '--seed', '1'],
   },
   {
-    name: 'applies again what the slot sends again',
+    name: 'begins where the slot stands, and applies again what it has sent before',
     edits: [
+      [
+        'src/session/session.ts',
+        'source.receiver, position.lsn, prepared)',
+        'source.receiver, 0n, prepared)',
+      ],
       [
         'src/transaction/assembler.ts',
         'const duplicate = endLsn <= this.position',
@@ -71,7 +76,7 @@ export const mutants = [
       ],
     ],
     test: ['test/position.test.ts', 'fences the daemon'],
-    chaos: ['--kind', 'a second follower', '--seed', '1'],
+    chaos: ['--kind', 'sessions hang', '--seed', '1'],
   },
   {
     name: 'acknowledges what the downstream has not flushed',
@@ -196,6 +201,16 @@ export const mutants = [
     name: 'lets ordinary triggers fire',
     edits: [['src/apply/session.ts', "isOrigin && options.ordinaryTriggers === 'halt'", 'false']],
     test: ['test/scenarios/origin.slow.test.ts', 'stops at a table with ordinary triggers'],
+  },
+  {
+    name: 'lets two connections of one session reach different servers',
+    edits: [['src/provision/same-server.ts', 'if (one === other) return', 'if (one) return']],
+    test: ['test/servers-moving.test.ts', 'an address that moves'],
+  },
+  {
+    name: 'goes on where a publication is missing in the WAL',
+    edits: [['src/session/publication-missing.ts', "said.code === '55000'", "said.code === 'none'"]],
+    test: ['test/scenarios/publications.test.ts', 'stops the follow before the first change'],
   },
   {
     name: 'skips whatever has stopped the follow, by any LSN',
