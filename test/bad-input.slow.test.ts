@@ -481,7 +481,13 @@ const halts: readonly Halt[] = [
     table: '(a int PRIMARY KEY, b bigint)',
     spoil: 'ALTER TABLE t ALTER b TYPE smallint',
     fails: 'INSERT INTO t VALUES (49, 1), (50, 65536), (51, 1)',
-    ...{ code: 'FLW-312', sqlstate: '22003', says: /out of range for type smallint/, key: '(a)=(50)', context: { column: 'b' } },
+    ...{
+      code: 'FLW-312',
+      sqlstate: '22003',
+      says: /out of range for type smallint/,
+      key: '(a)=(50)',
+      context: { column: 'b' },
+    },
     remedy: (error) => fixOf(error, 'ALTER TABLE "S"."t" ALTER COLUMN "b" TYPE …', 'bigint'),
   },
   {

@@ -11,6 +11,7 @@ import { sql } from '../postgres/sql.ts'
 import { Cascades } from './cascades.ts'
 import { progressError } from './errors.ts'
 import { Statements } from './statements.ts'
+import type { Waiting } from './waiting.ts'
 
 /**
  * A foreign key that held only at the end of an upstream statement or transaction holds at the end of the downstream's.
@@ -36,6 +37,7 @@ async function deferrableConstraints(
 export class ApplySession {
   readonly pipeline: Pipeline
   readonly statements: Statements
+  readonly waiting: Waiting
   readonly cursor = new ChangeCursor()
   readonly change = new RowChange()
   /** What the progress row holds: the end of the last transaction that is committed here. */
@@ -63,6 +65,7 @@ export class ApplySession {
     position: Lsn
     replicationRole: ReplicationRole
     ordinaryTriggers: OnOrdinaryTriggers
+    waiting: Waiting
     incidentRows: boolean
   }) {
     this.client = options.client
@@ -71,12 +74,14 @@ export class ApplySession {
     this.name = options.name
     this.epoch = options.epoch
     this.position = options.position
+    this.waiting = options.waiting
     this.pipeline = new Pipeline(options.client)
     const isOrigin = options.replicationRole === 'origin'
     this.statements = new Statements(
       options.client,
       options.planner,
       isOrigin && options.ordinaryTriggers === 'halt',
+      options.waiting,
     )
     this.begin = isOrigin ? ['BEGIN', deferConstraints] : ['BEGIN']
     this.cascades = isOrigin ? new Cascades(options.client) : undefined
@@ -94,6 +99,7 @@ export class ApplySession {
     // A transaction that had failed answers COMMIT with ROLLBACK, and no error.
     if (result.lastTag !== 'C') throw new Error('the downstream rolled back instead of committing')
     await failpointOn('apply.committed', this.client)
+    this.waiting.committed()
     this.position = last.endLsn
   }
 
@@ -141,6 +147,7 @@ export class ApplySession {
     if (this.pipeline.isOpen) await this.pipeline.sync()
     await this.client.query('ROLLBACK')
     this.statements.wall.rolledBack()
+    this.waiting.rolledBack()
     await this.statements.reset()
   }
 
