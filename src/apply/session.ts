@@ -10,6 +10,7 @@ import { Pipeline } from '../postgres/pipeline.ts'
 import { sql } from '../postgres/sql.ts'
 import { Cascades } from './cascades.ts'
 import { progressError } from './errors.ts'
+import { Gatherer } from './gather.ts'
 import { Statements } from './statements.ts'
 
 /**
@@ -38,6 +39,8 @@ export class ApplySession {
   readonly statements: Statements
   readonly cursor = new ChangeCursor()
   readonly change = new RowChange()
+  /** Absent where foreign keys and triggers act: then the order of the upstream counts. */
+  readonly gatherer: Gatherer | undefined
   /** What the progress row holds: the end of the last transaction that is committed here. */
   position: Lsn
   /** Unchanged TOAST values met so far. */
@@ -74,6 +77,9 @@ export class ApplySession {
       options.planner,
       isOrigin && options.ordinaryTriggers === 'halt',
     )
+    this.gatherer = isOrigin
+      ? undefined
+      : new Gatherer(this.statements, this.pipeline, this.change, new RowChange())
     this.begin = isOrigin ? ['BEGIN', deferConstraints] : ['BEGIN']
     this.cascades = isOrigin ? new Cascades(options.client) : undefined
   }

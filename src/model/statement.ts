@@ -1,4 +1,5 @@
 import type { Relation } from './relation.ts'
+import type { SetPlan } from './set.ts'
 import type { TableOwner, TargetTable } from './target.ts'
 
 /** One SQL statement for one shape of change, and which of the change's values its parameters take. */
@@ -33,4 +34,8 @@ export interface Planner {
   /** Asks whether the row that an update or delete means is there. */
   exists(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement
   truncate(targets: readonly TargetTable[], restartIdentity: boolean): string
+  /** Whether the order of the table's changes among those of other tables matters to nobody. */
+  isFree(target: TargetTable): boolean
+  /** How changes of the table may be put together, when `operations` are done to it; undefined where they may not. */
+  sets(relation: Relation, target: TargetTable, operations: number): SetPlan | undefined
 }

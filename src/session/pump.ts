@@ -11,7 +11,7 @@ const maxBatchBytes = 8 * 1024 * 1024
  * Changes of one batch. A row that many of them update gets a version from each, which nobody can prune before the
  * commit and each of the next has to pass; and a follower that dies often must get a batch done in between.
  */
-const maxBatchChanges = 1000
+const maxBatchChanges = 50_000
 
 /**
  * Stands between what arrives and what is applied: hands out batches, and moves of the row while idle, in
