@@ -8,7 +8,7 @@ export default defineConfig({
     // The slower suites run in continuous integration: FOLLOWER_SLOW=1.
     exclude: slow ? [] : ['test/**/*.slow.test.ts'],
     globalSetup: ['test/global-setup.ts'],
-    testTimeout: slow ? 120_000 : 30_000,
+    testTimeout: slow ? 120_000 : 60_000,
     hookTimeout: slow ? 120_000 : 60_000,
     // Every file brings databases and child processes of its own: more at once only makes two cores wait.
     pool: 'forks',

@@ -29,9 +29,9 @@ export interface FollowerErrorOptions {
   code: `FLW-${number}`
   exit: ExitCode
   /** Why: facts that were measured, one line each. */
-  detail?: string
+  detail?: string | undefined
   /** What it means for the data. */
-  effect?: string
+  effect?: string | undefined
   /** Commands or SQL that remedy it, in order. */
   fix?: readonly string[]
   /** SQLSTATE of the server's error, if a server reported it. */
@@ -40,6 +40,8 @@ export interface FollowerErrorOptions {
   context?: Readonly<Record<string, string | number>>
   /** True where trying again later may succeed without anybody's act. */
   transient?: boolean
+  /** The row at fault, by column: for the incident table, where the user asked for it. Never logged. */
+  row?: Readonly<Record<string, string | null>> | undefined
   cause?: unknown
 }
 
@@ -53,6 +55,7 @@ export class FollowerError extends Error {
   readonly sqlstate: string | undefined
   readonly context: Readonly<Record<string, string | number>>
   readonly transient: boolean
+  readonly row: Readonly<Record<string, string | null>> | undefined
 
   constructor(message: string, options: FollowerErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -64,6 +67,7 @@ export class FollowerError extends Error {
     this.sqlstate = options.sqlstate
     this.context = options.context ?? {}
     this.transient = options.transient ?? false
+    this.row = options.row
   }
 
   /** The form for machines. */

@@ -6,7 +6,8 @@ import { writeSync } from 'node:fs'
  *     FOLLOWER_FAILPOINT=name:action:n[,name:action:n…]
  *
  * Off unless the variable is set; then the n-th hit of `name` does `action`:
- * `kill9` (SIGKILL to itself), `throw` (an error), `hang` (never goes on), `drop` (the caller cuts its connection).
+ * `kill9` (SIGKILL to itself), `throw` (an error), `hang` (never goes on), `drop` (the caller cuts its connection),
+ * `crash` and `reject` (an exception, a promise, that nobody catches).
  */
 export const failpointNames = [
   'connect.upstream',
@@ -30,7 +31,7 @@ export const failpointNames = [
 ] as const
 
 export type FailpointName = (typeof failpointNames)[number]
-type Action = 'kill9' | 'throw' | 'hang' | 'drop'
+type Action = 'kill9' | 'throw' | 'hang' | 'drop' | 'crash' | 'reject'
 
 interface Armed {
   readonly action: Action
@@ -47,7 +48,7 @@ function parse(text: string | undefined): ReadonlyMap<FailpointName, Armed> {
     const at = Number(n ?? '1')
     if (
       !failpointNames.includes(name as FailpointName) ||
-      !/^(kill9|throw|hang|drop)$/.test(action ?? '') ||
+      !/^(kill9|throw|hang|drop|crash|reject)$/.test(action ?? '') ||
       !(at >= 1)
     )
       throw new TypeError(
@@ -85,5 +86,13 @@ export function failpoint(name: FailpointName): Promise<never> | 'drop' | undefi
       return new Promise<never>(() => {})
     case 'drop':
       return 'drop'
+    case 'crash':
+      setImmediate(() => {
+        throw new Error(`failpoint ${name}`)
+      })
+      return undefined
+    case 'reject':
+      void Promise.reject(new Error(`failpoint ${name}`))
+      return undefined
   }
 }

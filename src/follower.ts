@@ -1,15 +1,19 @@
 import { ExitCode, FollowerError } from './errors.ts'
 import type { FollowSettings } from './model/follow.ts'
 import type { Lsn } from './model/lsn.ts'
+import { isRefusedLogin } from './postgres/connect-error.ts'
 import { isTransient, sqlstate } from './postgres/sqlstate.ts'
+import type { Position } from './provision/position.ts'
 import type { Prepared } from './provision/prepare.ts'
 import { openConnections, type PastSessions, pause } from './session/connections.ts'
 import { type PrepareContext, prepareEnds, resolveUntil } from './session/context.ts'
+import { type Halts, halt, halts, record, withWaysOn } from './session/halt.ts'
 import { runSession } from './session/session.ts'
 import type { ToldTables } from './session/unpublished.ts'
 import type { Health } from './telemetry/health.ts'
 import type { Logger } from './telemetry/log.ts'
 import { failureReason, type Metrics } from './telemetry/metrics.ts'
+import { Repeats } from './telemetry/repeats.ts'
 
 export interface FollowDependencies {
   readonly log: Logger
@@ -28,9 +32,16 @@ export function backoff(attempt: number, random: number): number {
   return full / 2 + (full / 2) * random
 }
 
+/** Attempts without progress after which transactions are tried one by one: all before the one at fault get through. */
+const oneByOneAfter = 2
+
+/** The follow was halted, and it is time to try again. */
+class Halted extends Error {}
+
 /**
  * Follows until told to stop or until `--until` is reached (resolves), or until something needs a person
- * (rejects with a FollowerError). Whatever passes by itself is waited for: a session that ends so is begun
+ * (rejects with a FollowerError). What can't be applied needs one, too, but the follow only halts: it tries again seldom,
+ * and at once when told to, unless `--on-error exit`. Whatever passes by itself is waited for: a session that ends so is begun
  * again from the progress row, for ever; sooner where the last one moved the position or lasted, since what fails
  * at once would fail at once again. Only before the first session an unreachable end is an error at
  * once, since it is most likely a typing error.
@@ -43,11 +54,15 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
     followed: false,
     past: new Set(),
     told: new Set(),
+    halts: { at: '', attempt: 0 },
+    quiet: false,
   }
+  const repeats = new Repeats()
   for (let attempt = 1; !stop.aborted; attempt++) {
     let since = Number.POSITIVE_INFINITY
     try {
       await oneSession(settings, deps, memory, {
+        oneByOne: attempt > oneByOneAfter,
         started: () => {
           since = performance.now()
           memory.followed = true
@@ -56,11 +71,17 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
         },
         progressed: () => {
           attempt = 0
+          health.resume()
         },
       })
       return
     } catch (error) {
       if (stop.aborted) return
+      if (error instanceof Halted) {
+        attempt = 0
+        memory.quiet = true
+        continue
+      }
       if (performance.now() - since > longestDelayMs) attempt = 0
       if (!mayRetry(error, memory.followed)) {
         health.set('halted', (error as Error).message)
@@ -76,10 +97,13 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
       if (side === 'downstream') countError(metrics, settings.name, error, 'retry')
       metrics.reconnects.inc({ side, reason: failureReason(error) })
       metrics.retryAttempt.set({ side }, Math.max(1, attempt))
-      // An error that repeats is said once, then at every power of two.
-      const loud = attempt < 2 || (attempt & (attempt - 1)) === 0
+      const { count, loud } = repeats.count(`${side} ${failureReason(error)}`, performance.now())
+      memory.quiet = !loud
       log[loud ? 'warn' : 'debug'](
-        { err: error, attempt: Math.max(1, attempt), next_attempt_in_seconds: delay / 1000 },
+        {
+          ...{ err: error, attempt: Math.max(1, attempt), next_attempt_in_seconds: delay / 1000 },
+          ...(count > 1 && { times: count }),
+        },
         (error as Error).message,
       )
       try {
@@ -102,17 +126,20 @@ interface Memory {
   followed: boolean
   readonly past: PastSessions
   readonly told: ToldTables
+  readonly halts: Halts
+  /** The last session ended in a way that was said often enough: so is that another one begins. */
+  quiet: boolean
 }
 
 async function oneSession(
   settings: FollowSettings,
   deps: FollowDependencies,
   memory: Memory,
-  told: { started(): void; progressed(): void },
+  told: { started(): void; progressed(): void; readonly oneByOne: boolean },
 ): Promise<void> {
   const { log, metrics, health, stop } = deps
   const { past, told: toldTables } = memory
-  const lost = new AbortController()
+  let lost = new AbortController()
   // It may wait for another follower's end, or for a slot that old transactions keep from being made.
   health.waiting = 'the other follower, or an open transaction upstream'
   const connections = await openConnections(settings, log, stop, past, (end, error) => {
@@ -128,30 +155,43 @@ async function oneSession(
   // Creating a slot may wait for hours; the wish to stop does not. Once the stream runs, the session knows better.
   const giveUp = (): void => void connections.close()
   stop.addEventListener('abort', giveUp, { once: true })
+  const context: PrepareContext = {
+    ...{ settings, connections, past, toldTables },
+    ...{ log, metrics, health, stop, lost: lost.signal },
+  }
+  let position: Position | undefined
   try {
-    const context: PrepareContext = {
-      settings,
-      connections,
-      past,
-      toldTables,
-      log,
-      metrics,
-      health,
-      stop,
-      lost: lost.signal,
-    }
     memory.prepared ??= await prepareEnds(context)
     memory.until ??= await resolveUntil(context)
     const session = {
       ...context,
       connections: await connections.withStream(),
+      positioned: (taken: Position) => {
+        position = taken
+      },
       progressed: told.progressed,
+      oneByOne: told.oneByOne,
+      loud: !memory.quiet,
     }
     await runSession(session, memory.prepared, memory.until, () => {
       stop.removeEventListener('abort', giveUp)
       health.waiting = undefined
       told.started()
     })
+  } catch (error) {
+    if (stop.aborted || !halts(error) || !position) throw error
+    const complete = withWaysOn(error, settings)
+    await connections.release()
+    if (settings.onError === 'exit') {
+      await record(context, position.epoch, complete)
+      throw complete
+    }
+    countError(metrics, settings.name, error, 'halt')
+    health.waiting = undefined
+    // What was lost so far was what streams; from here on it is one of the two that stay.
+    lost = new AbortController()
+    await halt({ ...context, lost: lost.signal }, position, complete, memory.halts)
+    throw new Halted()
   } finally {
     stop.removeEventListener('abort', giveUp)
     health.waiting = undefined
@@ -165,6 +205,7 @@ async function oneSession(
 
 /** Before the first session only a server that is just starting, or a slot that is just being freed, is waited for. */
 function mayRetry(error: unknown, followed: boolean): boolean {
+  if (followed && isRefusedLogin(error)) return true
   if (!isTransient(error)) return false
   if (followed) return true
   const state = sqlstate(error)

@@ -60,6 +60,38 @@ describe('what the text says', () => {
     expect(parse(text)).toMatchObject(expected)
   })
 
+  const lists: [text: string, places: string, display: string][] = [
+    ['postgresql://u@a:1,b:2/d', 'a:1 b:2', 'a:1,b:2/d as u'],
+    ['postgresql://u@a,[::1]:2,c/d', 'a:5432 ::1:2 c:5432', 'a:5432,[::1]:2,c:5432/d as u'],
+    ['host=a,b port=7 user=u', 'a:7 b:7', 'a:7,b:7/u as u'],
+    ['host=a,b port=7, user=u', 'a:7 b:5432', 'a:7,b:5432/u as u'],
+    [
+      'host=a,b hostaddr=10.0.0.1,10.0.0.2 user=u',
+      'a:5432(10.0.0.1) b:5432(10.0.0.2)',
+      'a:5432,b:5432/u as u',
+    ],
+    [
+      'hostaddr=10.0.0.1,10.0.0.2 user=u',
+      '10.0.0.1:5432 10.0.0.2:5432',
+      '10.0.0.1:5432,10.0.0.2:5432/u as u',
+    ],
+  ]
+  it.each(lists)('several servers: %s', (text, places, display) => {
+    const it = parse(`${text}${text.startsWith('post') ? '?' : ' '}target_session_attrs=primary`)
+    expect(
+      it.servers
+        ?.map(({ host, port, hostaddr }) => `${host}:${port}${hostaddr ? `(${hostaddr})` : ''}`)
+        .join(' '),
+    ).toBe(places)
+    expect(it.servers?.every(({ targetSessionAttrs }) => targetSessionAttrs === 'primary')).toBe(true)
+    expect(it.display).toBe(display)
+  })
+
+  it('one server is no list', () => {
+    expect(parse('host=a user=u')).toMatchObject({ targetSessionAttrs: 'any' })
+    expect(parse('host=a user=u').servers).toBeUndefined()
+  })
+
   it('names the place without a secret', () => {
     expect(parse('postgresql://u:pw@[::1]/d').display).toBe('[::1]:5432/d as u')
     expect(parse('host=/run/pg user=u').display).toBe('/run/pg:5432/u as u')
@@ -124,12 +156,14 @@ describe('refusals', () => {
     ['host=h databse=d', 'FLW-021', /"databse".*did you mean dbname/s],
     ['host=h aplication_name=d', 'FLW-021', /did you mean application_name/],
     ['postgresql://u@h/d?ssl_mode=require', 'FLW-021', /did you mean sslmode/],
-    ['postgresql://a,b/d', 'FLW-022', /lists of hosts/],
-    ['host=a,b', 'FLW-022', /lists of hosts/],
-    ['host=a port=1,2', 'FLW-022', /lists of hosts/],
+    ['host=a,b port=1,2,3', 'FLW-023', /3 items.*2 hosts/],
+    ['host=a port=1,2', 'FLW-023', /2 items.*1 hosts/],
+    ['host=a,b hostaddr=10.0.0.1', 'FLW-023', /hostaddr has 1 items/],
+    ['postgresql://u@a:1,b:x/d', 'FLW-020', /not a number/],
+    ['postgresql://u@a:1,b:99999/d', 'FLW-023', /between 1 and 65535/],
     ['service=s', 'FLW-022', /take service out/],
     ['', 'FLW-022', /unset PGSERVICE/, { PGSERVICE: 's' }],
-    ['host=h target_session_attrs=read-write', 'FLW-022', /primary’s address/],
+    ['host=h target_session_attrs=standby', 'FLW-022', /from a primary/],
     ['host=h load_balance_hosts=random', 'FLW-022', /load_balance_hosts/],
     ['host=h options=-cdatestyle=German', 'FLW-022', /ALTER ROLE/],
     ['host=h', 'FLW-022', /unset PGOPTIONS/, { PGOPTIONS: '-c work_mem=1GB' }],
@@ -356,11 +390,31 @@ describe.skipIf(!psql || !available('18'))('arrives where psql does', () => {
     ['empty keyword hides environment', () => "user=postgres dbname=''", environment],
     ['environment', () => '', environment],
     ['environment, hostaddr', () => '', () => ({ ...environment(), PGHOSTADDR: '127.0.0.1' })],
+    ['URI, several hosts', () => `postgresql://postgres@127.0.0.1:1,127.0.0.1:${upstream.port}/${name}`],
+    [
+      'keywords, several hosts',
+      () => `host=127.0.0.1,nowhere.invalid,127.0.0.1 port=1,1,${upstream.port} user=postgres dbname=${name}`,
+    ],
+    [
+      'keywords, several hosts, one port',
+      () =>
+        `host=nowhere.invalid,127.0.0.1 port=${upstream.port} user=postgres dbname=${name} target_session_attrs=read-write`,
+    ],
+    [
+      'the login is refused by the first of several',
+      () => `host=127.0.0.1,127.0.0.1 port=${upstream.port} user=no_one dbname=${name}`,
+    ],
+    [
+      'too few ports',
+      () => `host=127.0.0.1,127.0.0.1,127.0.0.1 port=${upstream.port},${upstream.port} user=postgres`,
+    ],
     ['no equals sign', () => `host=127.0.0.1 port=${upstream.port} postgres`],
     ['quote not closed', () => `host=127.0.0.1 port=${upstream.port} user='postgres`],
     ['unknown keyword', () => `host=127.0.0.1 port=${upstream.port} user=postgres data=x`],
   ]
   const wrong = new Set([
+    'the login is refused by the first of several',
+    'too few ports',
     'URI, double ampersand',
     'URI, bad percent',
     'keywords, value on the other side',

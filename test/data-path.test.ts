@@ -152,7 +152,7 @@ it('waits longer each time for a reason that does not pass', async () => {
      CREATE TRIGGER no_space BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION no_space(); ALTER TABLE t ENABLE ALWAYS TRIGGER no_space`,
   )
   await script(f.upstream, 'INSERT INTO t VALUES (1)')
-  await f.follower.line(/"attempt":4,.*no space/)
+  await f.follower.line(/"times":4,.*no space/)
   await script(f.downstream, 'DROP TRIGGER no_space ON t')
   await f.settle()
   await same(f, 'SELECT a FROM t')

@@ -32,6 +32,8 @@ export function followSettings(
     onRewrite: 'halt',
     ordinaryTriggers: 'halt',
     synchronousCommit: true,
+    onError: 'halt',
+    incidentRows: false,
     wait: true,
     acceptNewUpstream: false,
     spill: { directory: tmpdir(), limit: 1e15 },

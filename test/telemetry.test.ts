@@ -142,7 +142,7 @@ describe('redaction', () => {
 })
 
 describe('health', () => {
-  test('a pipeline without a beat for more than a minute is wedged, unless it rightly waits or is halted', () => {
+  test('a pipeline without a beat for more than a minute is wedged, unless it rightly waits', () => {
     const health = new Health()
     health.set('streaming')
     const now = performance.now()
@@ -152,8 +152,27 @@ describe('health', () => {
     expect(health.live(now + 61_000)).toBe(true)
     health.waiting = undefined
     expect(health.live(now + 61_000)).toBe(false)
-    health.set('halted', 'FLW-301')
-    expect(health.live(now + 61_000)).toBe(true)
+  })
+
+  test('a halted follow stays halted while it is tried again, until its position has moved', () => {
+    const health = new Health()
+    const states: string[] = []
+    health.onState = (state) => states.push(state)
+    health.set('streaming')
+    health.halt('FLW-310')
+    health.set('streaming')
+    health.set('catchup')
+    expect(health.summary).toBe('halted: FLW-310')
+    expect(health.ready().find(({ name }) => name === 'state')?.ok).toBe(false)
+    expect(health.live()).toBe(true)
+    // An end that is away meanwhile is told, too.
+    health.set('retrying', 'FLW-501')
+    health.set('streaming')
+    expect(health.summary).toBe('halted: FLW-310')
+    health.resume()
+    expect(health.summary).toBe('streaming')
+    health.resume()
+    expect(states).toEqual(['streaming', 'halted', 'retrying', 'halted', 'streaming'])
   })
 
   test('a new state is a beat; the same one again is none, whoever repeats it', () => {

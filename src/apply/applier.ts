@@ -24,7 +24,11 @@ export interface DdlPort {
 }
 
 /** Work in the order in which it may be done. */
-export type Work = { readonly batch: readonly Transaction[] } | { readonly move: Lsn }
+export type Work =
+  | { readonly batch: readonly Transaction[] }
+  | { readonly move: Lsn }
+  /** A person said to leave it out. */
+  | { readonly skip: Transaction }
 
 export interface Inbox {
   /** Waits for work; undefined: there will be none. */
@@ -52,6 +56,11 @@ export class Applier {
       if ('move' in work) {
         await this.session.move(work.move)
         this.events.moved(work.move)
+        continue
+      }
+      if ('skip' in work) {
+        await this.session.skip(work.skip)
+        this.events.skipped(work.skip)
         continue
       }
       const began = performance.now()
@@ -90,8 +99,9 @@ export class Applier {
   /** Only what a step by step run may do better, or name better, is done again. */
   private reasonToRedo(cause: unknown): string | undefined {
     if (cause instanceof BatchFailed) return cause.message
+    // Its message may tell a value of some row.
     if (cause instanceof ServerError)
-      return mayPass(cause) || cause.code === fenced ? undefined : cause.message
+      return mayPass(cause) || cause.code === fenced ? undefined : `SQLSTATE ${cause.code}`
     // A table or column that is missing downstream: the transactions before it can be applied.
     return cause instanceof FollowerError && cause.context.lsn === undefined ? cause.message : undefined
   }

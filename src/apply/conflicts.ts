@@ -12,10 +12,8 @@ export function conflictError(type: ConflictType, place: Place, why?: string): F
     detail: why ?? 'the upstream changed it; somebody removed it downstream, or it was never copied',
     effect:
       'the downstream holds everything before this transaction and nothing of it; the position did not move',
-    fix: [
-      `put the row into ${relation} downstream, then start again`,
-      `or start with --on-conflict ${type}=skip|overwrite`,
-    ],
+    fix: [`put the row into ${relation} downstream`, `or start with --on-conflict ${type}=skip|overwrite`],
     context: { ...placeContext(place), conflict: type },
+    row: place.row?.(),
   })
 }

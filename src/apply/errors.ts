@@ -8,13 +8,18 @@ import { remedies } from './remedies.ts'
 
 /** SQLSTATE by which `follower.advance_progress` says that another daemon has taken the follow (P8). */
 export const fenced = 'FLW11'
+/** SQLSTATE by which `follower.skip_transaction` says that nobody wants that any more. */
+const withdrawn = 'FLW12'
 
-/**
- * True where the same statements may succeed in another session. Not object_in_use: what holds a table against
- * TRUNCATE or DDL is the session's own, such as deferred events of its triggers.
- */
+/** Transient elsewhere; while applying they are mostly the doing of what is applied. */
+const ownDoing = new Set([
+  '55006', // object_in_use: what holds a table against TRUNCATE or DDL is the session's own, such as deferred events
+  '25006', // read_only_sql_transaction: a trigger may have said so; whether the server does is asked afterwards
+])
+
+/** True where the same statements may succeed in another session. */
 export function mayPass(error: unknown): boolean {
-  return isTransient(error) && sqlstate(error) !== '55006'
+  return isTransient(error) && !ownDoing.has(sqlstate(error) ?? '')
 }
 
 /** Turns what a statement downstream failed with into the error that stops or delays the follow. */
@@ -44,10 +49,7 @@ export function applyError(error: unknown, place: Place): Error {
       detail: [describe(place), detail, report.hint].filter(Boolean).join('\n'),
       effect:
         'the downstream holds everything before this transaction and nothing of it; the position did not move',
-      fix: [
-        ...remedies(code, report, place),
-        'remove the cause downstream, then start again: it goes on from this transaction',
-      ],
+      fix: [...remedies(code, report, place), 'remove the cause downstream'],
       sqlstate: code,
       context: {
         // A constraint that is checked at COMMIT fails at no row; the server still names its table.
@@ -56,6 +58,7 @@ export function applyError(error: unknown, place: Place): Error {
         ...(report.constraint ? { constraint: report.constraint } : {}),
         ...(place.column === undefined ? {} : { column: place.column }),
       },
+      row: place.row?.(),
       cause: error,
     },
   )
@@ -64,12 +67,12 @@ export function applyError(error: unknown, place: Place): Error {
 /** What stops or delays the follow where not a row but its position could not be written. */
 export function progressError(error: ServerError): Error {
   if (error.code === fenced) return fencedError()
-  if (isTransient(error)) return downstreamLost(error)
+  if (isTransient(error) || error.code === withdrawn) return downstreamLost(error)
   return new FollowerError(`the progress row downstream cannot be written: ${error.message}`, {
     code: 'FLW-313',
     exit: ExitCode.apply,
     effect: 'the downstream holds everything up to its position, which did not move',
-    fix: ['remove the cause downstream, then start again'],
+    fix: ['remove the cause downstream'],
     sqlstate: error.code,
     cause: error,
   })
@@ -92,6 +95,7 @@ function withPlace(error: FollowerError, place: Place): FollowerError {
     sqlstate: error.sqlstate,
     context: { ...placeContext(place), ...error.context },
     transient: error.transient,
+    row: place.row?.(),
     cause: error.cause ?? error,
   })
 }
@@ -106,7 +110,8 @@ function fencedError(): FollowerError {
   })
 }
 
-function downstreamLost(error: unknown): FollowerError {
+/** What passes by itself. */
+export function downstreamLost(error: unknown): FollowerError {
   return new FollowerError(`downstream: ${error instanceof Error ? error.message : String(error)}`, {
     code: 'FLW-510',
     exit: ExitCode.downstream,

@@ -8,6 +8,8 @@ export interface ApplyEvents {
   /** `unchanged`: TOASTed values that were left as they are. */
   applied(batch: readonly Transaction[], milliseconds: number, unchanged: number): void
   moved(lsn: Lsn): void
+  /** The position has moved over a transaction that a person said to leave out. */
+  skipped(transaction: Transaction): void
   conflict(type: ConflictType, resolution: ConflictResolution, place: Place): void
   /** A row was not found that a foreign key's action downstream had deleted, or changed, in this transaction already. */
   cascaded(type: ConflictType, place: Place): void

@@ -12,6 +12,8 @@ export interface Place {
   readonly column?: string
   /** Whose rights downstream it takes. */
   readonly role?: string
+  /** The row's values, where an incident shows them; to be read while the change is at hand. */
+  readonly row?: () => Readonly<Record<string, string | null>>
 }
 
 export function placeContext(place: Place): Record<string, string | number> {

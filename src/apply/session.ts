@@ -52,6 +52,8 @@ export class ApplySession {
   readonly cascades: Cascades | undefined
   /** Definitions by index, as the stream's stored messages refer to them. */
   readonly relations: readonly Relation[]
+  /** An incident shows the values of the row at fault. */
+  readonly incidentRows: boolean
   private readonly name: string
   private readonly epoch: bigint
 
@@ -64,9 +66,11 @@ export class ApplySession {
     position: Lsn
     replicationRole: ReplicationRole
     ordinaryTriggers: OnOrdinaryTriggers
+    incidentRows: boolean
   }) {
     this.client = options.client
     this.relations = options.relations
+    this.incidentRows = options.incidentRows
     this.name = options.name
     this.epoch = options.epoch
     this.position = options.position
@@ -125,6 +129,19 @@ export class ApplySession {
     this.position = lsn
   }
 
+  /** Moves the row over exactly this transaction, which a person said to leave out, and records that; nothing of it is applied. */
+  async skip(transaction: Transaction): Promise<void> {
+    await failpointOn('apply.before-commit', this.client)
+    const { xid, changes, endLsn, commitTime } = transaction
+    const position = this.positions(endLsn, commitTime)
+    this.pipeline.open()
+    this.pipeline.statement(`SELECT follower.skip_transaction(${position}, ${xid}, ${changes})`)
+    const result = await this.pipeline.sync(() => failpointOn('apply.commit-sent', this.client))
+    if (result.error) throw progressError(result.error)
+    await failpointOn('apply.committed', this.client)
+    this.position = endLsn
+  }
+
   /** Undoes what is open, and forgets what may have been prepared in it. */
   async rollback(): Promise<void> {
     if (this.pipeline.isOpen) await this.pipeline.sync()
@@ -134,11 +151,16 @@ export class ApplySession {
   }
 
   private advance(lsn: Lsn, commitTime: bigint | undefined): string {
+    return `SELECT follower.advance_progress(${this.positions(lsn, commitTime)})`
+  }
+
+  /** Whose row it is, where it has to be, and where it goes: arguments for SQL. */
+  private positions(lsn: Lsn, commitTime: bigint | undefined): string {
     const time =
       commitTime === undefined
         ? 'NULL'
         : `timestamptz '2000-01-01 00:00:00+00' + interval '1 microsecond' * ${commitTime}`
     const [name, previous, next] = [this.name, formatLsn(this.position), formatLsn(lsn)].map(quoteLiteral)
-    return `SELECT follower.advance_progress(${name}, ${this.epoch}, ${previous}, ${next}, ${time})`
+    return `${name}, ${this.epoch}, ${previous}, ${next}, ${time}`
   }
 }

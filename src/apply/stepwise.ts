@@ -8,6 +8,7 @@ import { sendChange } from './batch.ts'
 import { conflictError } from './conflicts.ts'
 import { applyError } from './errors.ts'
 import type { ApplyEvents } from './events.ts'
+import { hiddenValues, hideValues, rowOf } from './hide.ts'
 import { keyText, type Place } from './place.ts'
 import type { Prepared } from './prepared.ts'
 import type { ApplySession } from './session.ts'
@@ -44,6 +45,7 @@ export async function applyStep(
   const place: Place = {
     ...{ transaction, relation, key: keyText(relation, change) },
     ...{ insert: change.type === messageInsert, role: session.client.user ?? '' },
+    ...(session.incidentRows && { row: () => rowOf(relation, change) }),
   }
   try {
     await statements.load([relation])
@@ -206,6 +208,10 @@ async function exchange(
   write()
   const { error } = await session.pipeline.sync()
   if (!error) return session.pipeline.lastCount
+  if (place.relation && place.key !== undefined) {
+    const values = hiddenValues(place.relation, session.change)
+    error.message = hideValues(error.message, values, error.code.startsWith('22'))
+  }
   const refused = column?.(error)
   throw applyError(error, refused === undefined ? place : { ...place, column: refused })
 }

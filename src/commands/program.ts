@@ -3,6 +3,7 @@ import { ExitCode, FollowerError, formatError } from '../errors.ts'
 import { readBuild } from '../telemetry/build.ts'
 import { redact } from '../telemetry/redact.ts'
 import { addCleanup } from './cleanup.ts'
+import { addIncidents } from './incidents.ts'
 import type { Outcome } from './outcome.ts'
 import { addPrint } from './print.ts'
 import { addStart } from './start.ts'
@@ -40,6 +41,7 @@ function createProgram(outcome: Outcome): Command {
     .addHelpText('after', examples)
   addStart(program, outcome)
   addStatus(program, outcome)
+  addIncidents(program, outcome)
   addCleanup(program, outcome)
   addPrint(program, outcome)
   addVersion(program)

@@ -1,3 +1,4 @@
+import type pg from 'pg'
 import type { FollowEnds } from '../config/settings.ts'
 import { FollowerError } from '../errors.ts'
 import { connect } from '../postgres/connect.ts'
@@ -9,6 +10,25 @@ export interface Reached {
   readonly ends: ReachableEnds
   /** Why an end is missing: its error is what the command exits with. */
   readonly failures: readonly FollowerError[]
+}
+
+/** Connects to the downstream alone, runs `work` and disconnects. Throws FollowerError exit 5 where it can't be reached. */
+export async function withDownstream(
+  { name, downstream: conninfo }: Pick<FollowEnds, 'name' | 'downstream'>,
+  command: string,
+  work: (client: pg.Client) => Promise<void>,
+): Promise<void> {
+  protectSecret(await conninfo.password().catch(() => undefined))
+  const client = await connect({
+    end: 'downstream',
+    conninfo,
+    applicationName: `follower/${name} ${command}`,
+  })
+  try {
+    await work(client)
+  } finally {
+    await client.end().catch(() => {})
+  }
 }
 
 /** Connects to what can be reached, runs `work` and disconnects. Throws where neither end can be reached. */

@@ -30,6 +30,11 @@ const options: readonly (readonly [flags: string, description: string])[] = [
     '--ordinary-triggers <mode>',
     'where the role may not set session_replication_role, at a table with triggers: halt or fire (default: halt)',
   ],
+  [
+    '--on-error <mode>',
+    'what cannot be applied: halt (wait for the remedy, try again) or exit 8 (default: halt; with --until: exit)',
+  ],
+  ['--incident-rows', 'keep the row at fault in follower.incident downstream (default: its key only)'],
   ['--synchronous-commit <switch>', 'on or off, downstream; exactly once with both (default: on)'],
   [
     '--plugin <name>',

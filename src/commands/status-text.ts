@@ -1,9 +1,11 @@
 import colors from 'picocolors'
+import type { Incident } from '../provision/incidents.ts'
 import type { FollowStatus } from '../provision/state.ts'
+import { incidentLine, skipLine } from './incident-text.ts'
 
 /** `follower status` for people: one line a part, labels in the first column. */
 export function statusText(status: FollowStatus): string {
-  const { upstream, slot, downstream, progress } = status
+  const { upstream, slot, downstream, progress, incident, skips } = status
   const lines = [
     [status.name, [coloured(status.state)]],
     [
@@ -19,15 +21,26 @@ export function statusText(status: FollowStatus): string {
     ...(upstream?.unpublished?.length
       ? [['not sent', [`${upstream.unpublished.length} tables: ${some(upstream.unpublished)}`]] as const]
       : []),
+    ...(slot?.waitsFor.length ? [['waits for', slot.waitsFor] as const] : []),
     ['slot', slot ? slotParts(slot) : [upstream ? 'none' : 'not reached']],
     [
       'downstream',
       downstream ? [`${downstream.database} on PostgreSQL ${downstream.version}`] : ['not reached'],
     ],
     ['progress', progress ? progressParts(progress, status.lagBytes) : [downstream ? 'none' : 'not reached']],
+    ...(incident ? [['halted', [incidentLine(incident)]] as const] : []),
+    ...(incident ? [['go on', [waysOn(status.name, incident, downstream?.holder != null)]] as const] : []),
+    ...skips.map((skip) => ['skipped', [skipLine(skip)]] as const),
   ] as const
   const width = Math.max(...lines.map(([label]) => label.length)) + 2
   return lines.map(([label, parts]) => `${label.padEnd(width)}${parts.join('   ')}`).join('\n')
+}
+
+function waysOn(name: string, { lsn }: Incident, running: boolean): string {
+  const again = running
+    ? `mend the cause: it is tried again within five minutes, at once by  follower retry --name ${name} …`
+    : `mend the cause, then  follower start --name ${name} …`
+  return lsn === null ? again : `${again};  or  follower skip --name ${name} --lsn ${lsn} --reason "…"`
 }
 
 function some(names: readonly string[]): string {
@@ -57,7 +70,8 @@ function progressParts(progress: NonNullable<FollowStatus['progress']>, lag: num
 
 function coloured(state: FollowStatus['state']): string {
   if (state === 'following') return colors.green(state)
-  return state === 'slot lost' || state === 'slot missing' ? colors.red(state) : colors.yellow(state)
+  const bad = state === 'slot lost' || state === 'slot missing' || state === 'halted'
+  return bad ? colors.red(state) : colors.yellow(state)
 }
 
 /** `1.4 MB`: powers of 1024, as pg_size_pretty has them. */

@@ -13,7 +13,8 @@ Examples:
   follower status --upstream postgres://app@db1/shop --downstream postgres://app@db2/shop
   follower status --name shop --upstream "host=db1 dbname=shop" --downstream "host=db2 dbname=shop" --json | jq .lagBytes
 
-Exit codes: 0 following, starting or stopped; 2 no such follow; 4 or 5 an end is out of reach; 7 the slot is lost or missing.`
+Exit codes: 0 following, starting or stopped; 2 no such follow; 4 or 5 an end is out of reach; 7 the slot is lost or missing;
+8 a transaction can't be applied.`
 
 /** `follower status`: reads both databases, with or without a running daemon. */
 export function addStatus(program: Command, outcome: Outcome): void {
@@ -35,5 +36,6 @@ export function addStatus(program: Command, outcome: Outcome): void {
 function exitOf(state: FollowPhase, failures: readonly FollowerError[]): ExitCode {
   if (state === 'slot lost' || state === 'slot missing') return ExitCode.slot
   if (failures[0]) return failures[0].exit
+  if (state === 'halted') return ExitCode.apply
   return state === 'absent' ? ExitCode.usage : ExitCode.ok
 }

@@ -71,6 +71,8 @@ const startSchema = z.strictObject({
   onRewrite: choice('mode', ['halt', 'replay']).prefault('halt'),
   ordinaryTriggers: choice('mode', onOrdinaryTriggers).prefault('halt'),
   synchronousCommit: onOff.prefault('on'),
+  onError: choice('mode', ['halt', 'exit']).optional(),
+  incidentRows: z.boolean().default(false),
   wait: z.boolean().default(true),
   acceptNewUpstream: z.boolean().default(false),
   spillDirectory: z.string().min(1, 'an empty path').optional(),
@@ -106,6 +108,9 @@ export function readStartSettings(
     onRewrite: parsed.onRewrite,
     ordinaryTriggers: parsed.ordinaryTriggers,
     synchronousCommit: parsed.synchronousCommit,
+    // Whoever waits for the end of a bounded run must hear of what keeps it from ending.
+    onError: parsed.onError ?? (parsed.until === undefined ? 'halt' : 'exit'),
+    incidentRows: parsed.incidentRows,
     wait: parsed.wait,
     acceptNewUpstream: parsed.acceptNewUpstream,
     spill: {

@@ -14,7 +14,17 @@ export class Daemon {
   readonly failure: Promise<never>
 
   constructor(upstream: string, downstream: string, log: string) {
-    this.#args = ['start', '--upstream', upstream, '--downstream', downstream, '--web-listen', 'off']
+    this.#args = [
+      'start',
+      '--upstream',
+      upstream,
+      '--downstream',
+      downstream,
+      '--web-listen',
+      'off',
+      '--on-error',
+      'exit',
+    ]
     this.#log = log
     this.failure = new Promise((_, reject) => {
       this.#failed = reject

@@ -48,6 +48,10 @@ export interface FollowSettings {
   readonly onRewrite: 'halt' | 'replay'
   readonly ordinaryTriggers: OnOrdinaryTriggers
   readonly synchronousCommit: boolean
+  /** What can't be applied: wait for the remedy and try again, or end with exit 8. */
+  readonly onError: 'halt' | 'exit'
+  /** An incident shows the values of the row at fault. */
+  readonly incidentRows: boolean
   /** False: exit 11 where another follower holds the follow. */
   readonly wait: boolean
   readonly acceptNewUpstream: boolean

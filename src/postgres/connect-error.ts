@@ -11,11 +11,22 @@ export class NoPassword extends Error {}
 /** The attempt took longer than connect_timeout. */
 export class ConnectTimeout extends Error {}
 
+/** The server is not of the kind that target_session_attrs asks for. */
+export class WrongServer extends Error {}
+
 interface Explanation {
   /** Last two digits of the code: FLW-4nn upstream, FLW-5nn downstream. */
   readonly number: string
   readonly detail?: string | undefined
   readonly fix: readonly string[]
+}
+
+/**
+ * True where the server lets us in or not by what somebody has to change: password, pg_hba.conf, certificate, rights. A
+ * follow that runs waits for that, since they may be changed at one side before the other.
+ */
+export function isRefusedLogin(error: unknown): boolean {
+  return error instanceof FollowerError && /^FLW-[45](04|05|06|09|13|14)$/.test(error.code)
 }
 
 /** Fields of a server's report that are the same in every language of its messages. */
@@ -46,8 +57,27 @@ export function connectError(error: unknown, options: ConnectOptions, encrypted:
       database: conninfo.database,
       user: conninfo.user,
     },
-    transient: error instanceof ConnectTimeout || isTransient(error),
+    transient: error instanceof ConnectTimeout || error instanceof WrongServer || isTransient(error),
     cause: error,
+  })
+}
+
+/** Of several servers none will do. The last one's code and remedy: it was reached, or none was. */
+export function noServer(
+  failures: readonly FollowerError[],
+  { conninfo, end }: ConnectOptions,
+): FollowerError {
+  const last = failures[failures.length - 1]!
+  return new FollowerError(`cannot connect to ${end} ${conninfo.display}: ${failures.length} servers tried`, {
+    code: last.code,
+    exit: last.exit,
+    detail: failures.map(({ message, detail }) => [message, detail].filter(Boolean).join('\n')).join('\n'),
+    ...(last.effect === undefined ? {} : { effect: last.effect }),
+    fix: last.fix,
+    sqlstate: last.sqlstate,
+    context: last.context,
+    transient: last.transient,
+    cause: last.cause,
   })
 }
 
@@ -60,6 +90,12 @@ function messageOf(error: unknown): string {
 function explain(error: unknown, options: ConnectOptions, encrypted: boolean): Explanation {
   if (error instanceof PoolerFound) return explainPooler(options)
   if (error instanceof NoPassword) return explainNoPassword(options)
+  if (error instanceof WrongServer)
+    return {
+      number: '15',
+      detail: `target_session_attrs=${options.conninfo.targetSessionAttrs}`,
+      fix: ['name the primary in the conninfo, too, or promote this server'],
+    }
   if (error instanceof ConnectTimeout)
     return {
       number: '03',

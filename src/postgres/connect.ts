@@ -1,12 +1,14 @@
+import type { EventEmitter } from 'node:events'
 import pg from 'pg'
+import { FollowerError } from '../errors.ts'
 import type { Conninfo } from '../model/conninfo.ts'
-import { ConnectTimeout, connectError, NoPassword } from './connect-error.ts'
+import { ConnectTimeout, connectError, NoPassword, noServer, WrongServer } from './connect-error.ts'
 import type { ConnectOptions } from './end.ts'
 import { failpointOn } from './failpoint.ts'
 import { pins } from './pins.ts'
 import { refusePooler } from './pooler.ts'
 import { destroyClient } from './socket.ts'
-import { sqlstate } from './sqlstate.ts'
+import { socketErrno, sqlstate } from './sqlstate.ts'
 import { isTlsFailure, type Transport, transports } from './tls.ts'
 
 /** Idle time after which the kernel asks whether the other side still lives. */
@@ -14,10 +16,34 @@ const keepAliveMillis = 30_000
 
 /**
  * Connects and pins the session's settings (pins.ts). Every value of a result is a string as PostgreSQL wrote
- * it, or null. Throws a FollowerError, exit 4 (upstream) or 5 (downstream), `transient` where a later attempt may
- * succeed; or the signal's reason. A lost connection shows as the failure of its next query, never as a crash.
+ * it, or null. Of several servers it takes the first that will do, in their order; as with libpq, one that answers and
+ * refuses the login ends the search. Throws a FollowerError, exit 4 (upstream) or 5 (downstream), `transient` where a later
+ * attempt may succeed; or the signal's reason. A lost connection shows as the failure of its next query, never as a crash.
  */
 export async function connect(options: ConnectOptions): Promise<pg.Client> {
+  const failures: FollowerError[] = []
+  for (const conninfo of options.conninfo.servers ?? [options.conninfo])
+    try {
+      return await connectToServer({ ...options, conninfo })
+    } catch (error) {
+      if (!(error instanceof FollowerError)) throw error
+      failures.push(error)
+      if (!anotherServerMayDo(error)) break
+    }
+  throw failures.length === 1 ? failures[0] : noServer(failures, options)
+}
+
+/** Nobody answers there, the server is not ready, or it is not of the kind that is asked for. */
+function anotherServerMayDo({ cause, sqlstate }: FollowerError): boolean {
+  return (
+    sqlstate === '57P03' ||
+    cause instanceof WrongServer ||
+    cause instanceof ConnectTimeout ||
+    (socketErrno(cause) !== undefined && !isTlsFailure(cause))
+  )
+}
+
+async function connectToServer(options: ConnectOptions): Promise<pg.Client> {
   let failure: { error: unknown; encrypted: boolean } | undefined
   for (const transport of await transportsOf(options)) {
     try {
@@ -51,7 +77,9 @@ async function openSession(options: ConnectOptions, transport: Transport): Promi
   const open = async (): Promise<pg.Client> => {
     const client = createClient(options, transport)
     opened.push(client)
+    const told = listenToStatus(client)
     await client.connect()
+    checkTarget(options.conninfo, told)
     return client
   }
   const cut = (reason: Error): void => {
@@ -71,6 +99,24 @@ async function openSession(options: ConnectOptions, transport: Transport): Promi
   } finally {
     release()
   }
+}
+
+/** What the server tells of itself at the beginning of a session (since PostgreSQL 14). */
+function listenToStatus(client: pg.Client): ReadonlyMap<string, string> {
+  const told = new Map<string, string>()
+  const { connection } = client as unknown as { connection: EventEmitter }
+  connection.on('parameterStatus', (status: { parameterName: string; parameterValue: string }) =>
+    told.set(status.parameterName, status.parameterValue),
+  )
+  return told
+}
+
+/** https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-TARGET-SESSION-ATTRS */
+function checkTarget({ targetSessionAttrs }: Conninfo, told: ReadonlyMap<string, string>): void {
+  if (targetSessionAttrs === 'any') return
+  if (told.get('in_hot_standby') === 'on') throw new WrongServer('the server is in hot standby mode')
+  if (targetSessionAttrs === 'read-write' && told.get('default_transaction_read_only') === 'on')
+    throw new WrongServer('the session is read-only')
 }
 
 /** Calls `cut` at the end of connect_timeout or by the signal, until released. Throws where it is too late already. */

@@ -54,12 +54,12 @@ export const keywords: Readonly<Record<string, Keyword>> = {
   service: refused('follower reads no service file; write its settings into the conninfo', 'PGSERVICE'),
   servicefile: refused('follower reads no service file; write its settings into the conninfo'),
   target_session_attrs: refused(
-    'follower connects to the one server that it is told; name the primary’s address',
+    'follower reads from a primary and writes to one: any, read-write or primary',
     'PGTARGETSESSIONATTRS',
-    /^(|any)$/,
+    /^(|any|read-write|primary)$/,
   ),
   load_balance_hosts: refused(
-    'follower connects to the one server that it is told',
+    'follower tries the hosts in their order',
     'PGLOADBALANCEHOSTS',
     /^(|disable)$/,
   ),

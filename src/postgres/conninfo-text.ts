@@ -79,11 +79,20 @@ function readUri(rest: string): Parameters {
   set('password', colon < 0 ? undefined : credentials?.slice(colon + 1))
 
   const [authority = '', path, query] = splitUri(afterCredentials)
-  if (authority.includes(',')) refuseHostList()
   // Never repeated: either may be the rest of a password with a bare @ or /.
   if (authority.includes('@'))
     throw syntaxError('the URI has a second "@"', 'write an @ in a password as %40')
-  const [, ipv6, name, port] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([^:]*))?$/.exec(authority) ?? []
+  const places = authority.split(',').map(readPlace)
+  set('host', places.map(({ host }) => host).join(','))
+  set('port', places.map(({ port }) => port).join(','))
+  set('dbname', path)
+  if (query) readQuery(query, result)
+  return result
+}
+
+/** `name`, `name:port`, `[IPv6 address]:port`; either part may be empty. */
+function readPlace(text: string): { host: string; port: string } {
+  const [, ipv6, name, port] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([^:]*))?$/.exec(text) ?? []
   if (ipv6 === '') throw syntaxError('the IPv6 address in the URI is empty')
   if (ipv6 === undefined && name === undefined)
     throw syntaxError('the host part of the URI is neither host:port nor [IPv6 address]:port')
@@ -92,11 +101,7 @@ function readUri(rest: string): Parameters {
       'the port in the URI is not a number',
       'write a / in a password as %2F, a : in a user as %3A',
     )
-  set('host', ipv6 ?? name)
-  set('port', port)
-  set('dbname', path)
-  if (query) readQuery(query, result)
-  return result
+  return { host: ipv6 ?? name ?? '', port: port ?? '' }
 }
 
 /** Authority, path without its slash, query without its question mark. */
@@ -128,12 +133,4 @@ function decode(text: string, what: string): string {
   } catch {
     throw syntaxError(`${what} has %XX bytes that are not UTF-8`)
   }
-}
-
-/** Throws: follower connects to one server. */
-export function refuseHostList(): never {
-  throw conninfoError('FLW-022', 'conninfo: follower does not support lists of hosts', {
-    detail: 'a slot belongs to one server; which of several to follow must not depend on who answers first',
-    fix: ['name one host, or an address that always leads to the primary'],
-  })
 }

@@ -1,17 +1,15 @@
 import { existsSync } from 'node:fs'
 import { homedir, userInfo } from 'node:os'
 import path from 'node:path'
-import type { Conninfo, SslMode } from '../model/conninfo.ts'
+import type { Conninfo, SslMode, TargetSessionAttrs } from '../model/conninfo.ts'
 import { checkValue, conninfoError, keywords } from './conninfo-keywords.ts'
-import { readParameters, refuseHostList } from './conninfo-text.ts'
+import { type Place, readInteger, readPlaces } from './conninfo-places.ts'
+import { readParameters } from './conninfo-text.ts'
 import { readPassfile } from './passfile.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
 const sslmodes: readonly string[] = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full']
-
-/** Debian's place of the Unix socket. */
-const socketDirectory = '/var/run/postgresql'
 
 /** Seconds. libpq would wait for ever, which a daemon that retries has no use for. */
 const defaultConnectTimeout = 30
@@ -33,16 +31,17 @@ export function parseConninfo(text: string, env: Environment): Conninfo {
     if (value !== '') values.set(keyword, value)
   }
 
-  const hostaddr = values.get('hostaddr')
-  const host = values.get('host') ?? hostaddr ?? defaultHost()
-  const portText = values.get('port') ?? '5432'
-  if (`${host}${hostaddr ?? ''}${portText}`.includes(',')) refuseHostList()
-  // libpq's third kind of host, an abstract socket.
-  if (host.startsWith('@'))
-    throw conninfoError('FLW-022', 'conninfo: follower does not support abstract Unix sockets')
-  const port = integer('port', portText)
-  if (port < 1 || port > 65535)
-    throw conninfoError('FLW-023', `conninfo: port ${portText} is not between 1 and 65535`)
+  const servers = readPlaces(values).map((place) => readServer(place, values, env))
+  const first = servers[0]!
+  if (servers.length === 1) return first
+  const { database, user } = first
+  const places = servers.map(({ host, port }) => displayPlace(host, port)).join(',')
+  return { ...first, servers, display: `${places}/${database} as ${user}` }
+}
+
+/** The conninfo of one server. */
+function readServer(place: Place, values: ReadonlyMap<string, string>, env: Environment): Conninfo {
+  const { host, hostaddr, port } = place
   const user = values.get('user') ?? systemUser()
   const database = values.get('dbname') ?? user
   const applicationName = values.get('application_name')
@@ -58,16 +57,17 @@ export function parseConninfo(text: string, env: Environment): Conninfo {
     database,
     ...(hostaddr === undefined ? {} : { hostaddr }),
     ...readTls(values, path.join(home, '.postgresql')),
+    targetSessionAttrs: (values.get('target_session_attrs') ?? 'any') as TargetSessionAttrs,
     connectTimeout: readTimeout(values.get('connect_timeout')),
     ...(applicationName === undefined ? {} : { applicationName }),
     password: async () => password ?? (await ask()).password,
     passfileProblem: async () => (password === undefined ? (await ask()).problem : undefined),
-    display: `${host.includes(':') ? `[${host}]` : host}:${port}/${database} as ${user}`,
+    display: `${displayPlace(host, port)}/${database} as ${user}`,
   }
 }
 
-function defaultHost(): string {
-  return existsSync(socketDirectory) ? socketDirectory : 'localhost'
+function displayPlace(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 /** The operating system's name of the user; a container may run under a number without a name. */
@@ -91,12 +91,7 @@ function systemHome(): string {
 }
 
 function readTimeout(text: string | undefined): number {
-  return text === undefined ? defaultConnectTimeout : Math.max(0, integer('connect_timeout', text))
-}
-
-function integer(keyword: string, text: string): number {
-  if (/^\s*[+-]?\d{1,9}\s*$/.test(text)) return Number(text)
-  throw conninfoError('FLW-023', `conninfo: ${keyword} is not an integer: ${JSON.stringify(text)}`)
+  return text === undefined ? defaultConnectTimeout : Math.max(0, readInteger('connect_timeout', text))
 }
 
 /** The TLS part, with libpq's default files below ~/.postgresql where they exist. */

@@ -6,6 +6,7 @@ import { quoteIdentifier } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { type UpstreamFacts, upstreamFacts } from './facts.ts'
+import { hasIncidents } from './incidents.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
 import { lockSchema } from './objects.ts'
 import { hasProgressTable, type Progress, readProgress } from './progress.ts'
@@ -173,6 +174,9 @@ async function cleanDownstream(follow: FollowName, downstream: pg.Client, report
       'DELETE FROM follower.progress WHERE name = $1 RETURNING name',
       [follow.name],
     )
+    if (await hasIncidents(downstream))
+      for (const table of ['incident', 'skip'])
+        await ask(downstream, 'downstream', `DELETE FROM follower.${table} WHERE name = $1`, [follow.name])
     if (gone.length > 0) report.removed.push(`progress of "${follow.name}" (downstream)`)
     await ask(downstream, 'downstream', sql('teardown/downstream'))
     if (!(await hasProgressTable(downstream))) report.removed.push("follower's objects (downstream)")

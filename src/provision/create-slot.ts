@@ -8,6 +8,7 @@ import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { pluginRefused } from './plugin.ts'
 import { ask, askOne, column } from './query.ts'
+import { requireSameServer } from './same-server.ts'
 import { readSlot } from './slot.ts'
 
 /** How long a wait goes on untold, and how often it is told. */
@@ -36,13 +37,20 @@ export async function createSlot(
   const cut = (): void => destroyClient(walsender)
   upstream.once('end', cut)
   try {
-    const session = await askOne(walsender, 'upstream', 'SELECT pg_backend_pid() AS pid')
+    await requireSameServer('upstream', upstream, walsender)
+    const session = await askOne(
+      walsender,
+      'upstream',
+      "SELECT pg_backend_pid() AS pid, current_setting('server_version_num') AS version",
+    )
     const reporter = reportWaits(settings, column(session ?? {}, 'pid'), log)
+    // A standby that synchronizes slots (from 17 on) has this one, too, and after a failover the follow goes on there.
+    const options = Number(session?.version) >= 170000 ? "(SNAPSHOT 'export', FAILOVER)" : 'EXPORT_SNAPSHOT'
     // The snapshot lives until the walsender's next command.
     const slot = await askOne(
       walsender,
       'upstream',
-      `CREATE_REPLICATION_SLOT ${quoteIdentifier(settings.slot)} LOGICAL ${settings.plugin} EXPORT_SNAPSHOT`,
+      `CREATE_REPLICATION_SLOT ${quoteIdentifier(settings.slot)} LOGICAL ${settings.plugin} ${options}`,
     )
       .finally(reporter.stop)
       .catch(async (error: unknown) => {
@@ -113,7 +121,8 @@ function reportWaits(settings: FollowSettings, pid: string, log: Logger): { stop
   }
 }
 
-async function blockers(upstream: pg.Client, pid: string): Promise<readonly string[]> {
+/** Whom the session `pid` waits for, as phrases: processes and prepared transactions. */
+export async function blockers(upstream: pg.Client, pid: string): Promise<readonly string[]> {
   const found = await ask(upstream, 'upstream', sql('query/blockers'), [pid])
   return found.map((row) =>
     row.state === 'prepared'

@@ -47,6 +47,7 @@ export async function takePosition(
     const progress = await readProgress(downstream, settings.name)
     const { timeline, walEnd, identity } = await upstreamNow(upstream, expected)
     const slot = await readSlot(upstream, settings.slot)
+    if (!slot) await refuseLostHistory(settings, upstream, expected, progress)
     decideSlot(settings, identity, progress, slot)
     const confirmedFlushLsn = slot?.confirmedFlushLsn
     if (progress?.lsn === undefined || confirmedFlushLsn === undefined)
@@ -56,17 +57,16 @@ export async function takePosition(
         effect: 'nothing was applied',
         transient: true,
       })
-    const history =
-      progress.timeline === timeline || progress.systemIdentifier !== identity.systemIdentifier
-        ? []
-        : await readTimelineHistory(settings, timeline)
     const lsn = decidePosition(settings, {
       progress: { ...progress, lsn: progress.lsn },
       systemIdentifier: identity.systemIdentifier,
       timeline,
       walEnd,
       confirmedFlushLsn,
-      lineage: lineage(progress.timeline, timeline, history),
+      lineage:
+        progress.systemIdentifier === identity.systemIdentifier
+          ? await lineageOf(settings, upstream, progress.timeline, timeline)
+          : { kind: 'unrelated' },
     })
     await ask(
       downstream,
@@ -76,6 +76,41 @@ export async function takePosition(
     )
     return { epoch, lsn, systemIdentifier: identity.systemIdentifier, timeline }
   })
+}
+
+/**
+ * P5 where there is no slot: that the server went back behind our position says more than that its slot is gone, which is
+ * so on every server that was restored. Throws FLW-206 or FLW-208; does nothing where the history holds the position.
+ */
+export async function refuseLostHistory(
+  settings: FollowSettings,
+  upstream: pg.Client,
+  expected: UpstreamIdentity,
+  progress: Progress | undefined,
+): Promise<void> {
+  if (progress?.lsn === undefined) return
+  const { timeline, walEnd, identity } = await upstreamNow(upstream, expected)
+  if (progress.systemIdentifier !== identity.systemIdentifier) return
+  placeInHistory(
+    { name: settings.name, acceptNewUpstream: false },
+    {
+      progress: { ...progress, lsn: progress.lsn },
+      timeline,
+      walEnd,
+      confirmedFlushLsn: undefined,
+      lineage: await lineageOf(settings, upstream, progress.timeline, timeline),
+    },
+  )
+}
+
+async function lineageOf(
+  settings: FollowSettings,
+  upstream: pg.Client,
+  noted: number,
+  current: number,
+): Promise<Lineage> {
+  if (noted === current) return { kind: 'same' }
+  return lineage(noted, current, await readTimelineHistory(settings, upstream, current))
 }
 
 async function upstreamNow(
@@ -117,13 +152,28 @@ export function decidePosition(
     if (settings.acceptNewUpstream) return confirmedFlushLsn
     throw anotherServer(settings.name, facts.systemIdentifier, progress)
   }
-  let lsn = progress.lsn
+  const lsn = placeInHistory(settings, facts)
+  if (confirmedFlushLsn > lsn) throw wentBack(settings.name, facts, lsn)
+  return lsn
+}
+
+/** What of PositionFacts does not need a slot. */
+type HistoryFacts = Pick<PositionFacts, 'progress' | 'timeline' | 'walEnd' | 'lineage'> & {
+  readonly confirmedFlushLsn: Lsn | undefined
+}
+
+/** P5 on one server: the progress, or what its history leaves of it. */
+function placeInHistory(
+  settings: Pick<FollowSettings, 'acceptNewUpstream' | 'name'>,
+  facts: HistoryFacts,
+): Lsn {
+  const { lsn } = facts.progress
   const parted = facts.lineage.kind === 'ancestor' && facts.lineage.end < lsn
   if (facts.lineage.kind === 'unrelated' || parted) {
     if (!(parted && settings.acceptNewUpstream)) throw forked(settings.name, facts)
-    lsn = (facts.lineage as { end: Lsn }).end
-  } else if (facts.walEnd < lsn) throw ahead(settings.name, facts)
-  if (confirmedFlushLsn > lsn) throw wentBack(settings.name, facts, lsn)
+    return (facts.lineage as { end: Lsn }).end
+  }
+  if (facts.walEnd < lsn) throw ahead(settings.name, facts)
   return lsn
 }
 
@@ -131,32 +181,36 @@ function startOver(name: string): string {
   return `or start over:  follower cleanup --name ${name} …, load the tables again, follower start --copy none …`
 }
 
-function forked(name: string, facts: PositionFacts): FollowerError {
+function forked(name: string, facts: HistoryFacts): FollowerError {
   const { progress, lineage } = facts
-  return new FollowerError('the upstream failed over and lost commits that are applied downstream', {
-    code: 'FLW-206',
-    exit: ExitCode.slot,
-    detail:
-      `progress is at ${formatLsn(progress.lsn)} on timeline ${progress.timeline}; the upstream is on timeline ${facts.timeline}, ` +
-      (lineage.kind === 'ancestor'
-        ? `which left timeline ${progress.timeline} at ${formatLsn(lineage.end)}`
-        : 'which does not descend from it'),
-    effect:
-      lineage.kind === 'ancestor'
-        ? `what was committed between ${formatLsn(lineage.end)} and ${formatLsn(progress.lsn)} exists downstream and not upstream; nothing was skipped`
-        : 'the downstream is intact; its position means nothing in that history',
-    fix: [
-      'connect to the server that holds the newest commits, if there is one',
-      ...(lineage.kind === 'ancestor'
-        ? ['or keep those commits downstream and go on:  follower start --accept-new-upstream …']
-        : []),
-      startOver(name),
-    ],
-    context: { lsn: formatLsn(progress.lsn), timeline: facts.timeline },
-  })
+  return new FollowerError(
+    'the upstream failed over or was restored, and lost commits that are applied downstream',
+    {
+      code: 'FLW-206',
+      exit: ExitCode.slot,
+      detail:
+        `progress is at ${formatLsn(progress.lsn)} on timeline ${progress.timeline}; the upstream is on timeline ${facts.timeline}, ` +
+        (lineage.kind === 'ancestor'
+          ? `which left timeline ${progress.timeline} at ${formatLsn(lineage.end)}`
+          : 'which does not descend from it') +
+        (facts.confirmedFlushLsn === undefined ? '\nIts slot is gone, too.' : ''),
+      effect:
+        lineage.kind === 'ancestor'
+          ? `what was committed between ${formatLsn(lineage.end)} and ${formatLsn(progress.lsn)} exists downstream and not upstream; nothing was skipped`
+          : 'the downstream is intact; its position means nothing in that history',
+      fix: [
+        'connect to the server that holds the newest commits, if there is one',
+        ...(lineage.kind === 'ancestor' && facts.confirmedFlushLsn !== undefined
+          ? ['or keep those commits downstream and go on:  follower start --accept-new-upstream …']
+          : []),
+        startOver(name),
+      ],
+      context: { lsn: formatLsn(progress.lsn), timeline: facts.timeline },
+    },
+  )
 }
 
-function ahead(name: string, facts: PositionFacts): FollowerError {
+function ahead(name: string, facts: HistoryFacts): FollowerError {
   return new FollowerError("the upstream's WAL ends before our position", {
     code: 'FLW-208',
     exit: ExitCode.slot,
@@ -175,7 +229,7 @@ function wentBack(name: string, facts: PositionFacts, lsn: Lsn): FollowerError {
     exit: ExitCode.slot,
     detail:
       `progress is at ${formatLsn(lsn)}, the slot's confirmed_flush_lsn at ${formatLsn(facts.confirmedFlushLsn)}, ${lost} bytes of WAL later.\n` +
-      'The downstream was restored, or failed over to a standby that lagged, or somebody advanced the slot.',
+      'The downstream was restored, or failed over to a standby that lagged, or somebody advanced the slot or made it anew.',
     effect: `the downstream is equal to the upstream as of ${formatLsn(lsn)}; what was committed up to ${formatLsn(facts.confirmedFlushLsn)} won't be sent again`,
     fix: ['bring the downstream back that holds the later position, if there is one', startOver(name)],
     context: { lsn: formatLsn(lsn), confirmed: formatLsn(facts.confirmedFlushLsn) },

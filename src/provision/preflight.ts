@@ -15,6 +15,7 @@ import {
 import { oneError } from './findings.ts'
 import { carried, checkListable, type ListableTable, listableTables } from './listing.ts'
 import { checkPluginFacts, pluginFacts } from './plugin.ts'
+import { refuseLostHistory } from './position.ts'
 import { type Progress, readProgress } from './progress.ts'
 import {
   checkPublications,
@@ -72,6 +73,7 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
   // On a server of the wrong kind the further questions have no answer.
   throwFirst(servers.filter((error) => ['FLW-102', 'FLW-103', 'FLW-114'].includes(error.code)))
 
+  if (!slot) await refuseLostHistory(settings, ends.upstream, upstream, progress)
   const refusal = attempt(() => decideSlot(settings, upstream, progress, slot))
   if (refusal instanceof FollowerError && refusal.exit === ExitCode.slot) throw refusal
 

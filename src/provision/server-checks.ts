@@ -25,7 +25,10 @@ export function checkUpstream(
     found.push({
       code: 'FLW-102',
       message: 'the upstream is in recovery: following a standby is not supported',
-      fix: ['connect to the primary, or promote this server'],
+      fix: [
+        'connect to the primary, or promote this server',
+        'or name all servers:  host=db1,db2 target_session_attrs=read-write',
+      ],
     })
   if (facts.walLevel !== 'logical')
     found.push({

@@ -170,17 +170,50 @@ function checkUsable(
         'or --name <another name>: a slot is named after it',
       ],
     })
-  if (slot.walStatus === 'lost' || slot.invalidationReason !== null)
-    throw new FollowerError(`the upstream slot "${slot.name}" is lost, replication cannot continue from it`, {
-      code: 'FLW-207',
-      exit: ExitCode.slot,
-      detail: `wal_status = ${slot.walStatus}, invalidation_reason = ${slot.invalidationReason ?? 'not told by this server'}`,
-      effect: intact(progress?.lsn, progress?.commitTime),
-      fix: [
-        ...startOver(settings),
-        "to prevent it: ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf();",
-      ],
-    })
+  if (isLost(slot)) throw lost(settings, slot, progress?.lsn, progress?.commitTime)
+}
+
+/** Whether the server has invalidated the slot: the changes that it stood for can't be had any more. */
+export function isLost(slot: Slot): boolean {
+  return slot.walStatus === 'lost' || slot.invalidationReason !== null
+}
+
+/** Of a slot that served until now: throws FLW-201 or FLW-207 where it can't go on. `lsn`: what is durable downstream. */
+export function checkServes(
+  settings: FollowSettings,
+  slot: Slot | undefined,
+  lsn: Lsn,
+): asserts slot is Slot {
+  if (!slot) throw missing(settings, lsn, null)
+  if (isLost(slot)) throw lost(settings, slot, lsn, null)
+}
+
+/** What keeps a server from invalidating slots, by its reason: https://www.postgresql.org/docs/current/view-pg-replication-slots.html */
+const prevention: Readonly<Record<string, string>> = {
+  wal_removed: "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'; SELECT pg_reload_conf();",
+  idle_timeout: 'ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf();',
+  wal_level_insufficient: 'ALTER SYSTEM SET wal_level = logical;   -- needs a restart',
+}
+
+function lost(
+  settings: FollowSettings,
+  slot: Slot,
+  lsn: Lsn | undefined,
+  commitTime: string | null | undefined,
+): FollowerError {
+  const reason = slot.invalidationReason
+  return new FollowerError(`the upstream slot "${slot.name}" is lost, replication cannot continue from it`, {
+    code: 'FLW-207',
+    exit: ExitCode.slot,
+    detail: `wal_status = ${slot.walStatus}, invalidation_reason = ${reason ?? 'not told by this server'}`,
+    effect: intact(lsn, commitTime),
+    fix: [
+      ...startOver(settings),
+      ...(reason === null || prevention[reason] !== undefined
+        ? [`to prevent it: ${prevention[reason ?? 'wal_removed']}   -- upstream`]
+        : []),
+    ],
+  })
 }
 
 function intact(lsn: Lsn | undefined, commitTime: string | null | undefined): string {

@@ -2,21 +2,24 @@ import type pg from 'pg'
 import { formatLsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { FollowName, ReachableEnds } from './cleanup.ts'
+import { blockers } from './create-slot.ts'
+import { type Incident, readIncidents, readSkips, type Skip } from './incidents.ts'
 import { listableTables, unpublished } from './listing.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
 import { type Progress, readProgress } from './progress.ts'
 import { publicationComment } from './publication.ts'
 import { ask, askOne, column } from './query.ts'
 import { type Registration, readRegistration } from './registry.ts'
-import { readSlot, type Slot } from './slot.ts'
+import { isLost, readSlot, type Slot } from './slot.ts'
 import { displayTable, followedTables, parseQuotedPattern } from './tables.ts'
 
 /**
- * `following`: a follower holds the slot or the lock. `stopped`: everything is there, nobody follows.
+ * `halted`: a transaction can't be applied; a person is needed. `following`: a follower holds the slot or the lock. `stopped`: everything is there, nobody follows.
  * `starting`: a start has not finished, or was killed. `absent`: nothing of the follow is there.
  * `slot lost`, `slot missing`: it cannot go on. `unknown`: an end could not be reached.
  */
 export type FollowPhase =
+  | 'halted'
   | 'following'
   | 'stopped'
   | 'starting'
@@ -55,8 +58,15 @@ export interface FollowStatus {
     readonly confirmedFlushLsn: string | null
     readonly retainedBytes: number | null
     readonly safeWalBytes: number | null
+    /** While it is being created: the transactions whose end it waits for, as phrases. */
+    readonly waitsFor: readonly string[]
   } | null
-  readonly downstream: { readonly version: string; readonly database: string } | null
+  readonly downstream: {
+    readonly version: string
+    readonly database: string
+    /** The session of the follower that works or waits in it; null: none does. */
+    readonly holder: Holder | null
+  } | null
   readonly progress: {
     readonly lsn: string | null
     readonly commitTime: string | null
@@ -66,6 +76,10 @@ export interface FollowStatus {
   } | null
   /** From the progress to the end of the upstream's WAL. */
   readonly lagBytes: number | null
+  /** What has stopped the follow. */
+  readonly incident: Incident | null
+  /** The latest transactions that a person said to leave out, at most ten. */
+  readonly skips: readonly Skip[]
 }
 
 /** Reads both ends and changes nothing. An end that is undefined leaves its part of the answer null. */
@@ -84,11 +98,14 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
       reachable: above !== undefined && below !== undefined,
       slot,
       progress,
-      held: below?.held === true,
+      held: below?.holder !== undefined,
+      halted: below?.incident !== undefined,
     }),
     upstream: above ?? null,
-    slot: slot ? slotState(slot) : null,
-    downstream: below ? { version: below.version, database: below.database } : null,
+    slot: slot && ends.upstream ? await slotState(ends.upstream, slot) : null,
+    downstream: below
+      ? { version: below.version, database: below.database, holder: below.holder ?? null }
+      : null,
     progress: progress
       ? {
           lsn: progress.lsn === undefined ? null : formatLsn(progress.lsn),
@@ -99,6 +116,8 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
       : null,
     // They were not read at one time.
     lagBytes: lag === null ? null : Math.max(0, lag),
+    incident: below?.incident ?? null,
+    skips: below?.skips ?? [],
   }
 }
 
@@ -108,13 +127,15 @@ export function decidePhase(seen: {
   readonly slot: Slot | undefined
   readonly progress: Progress | undefined
   readonly held: boolean
+  readonly halted: boolean
 }): FollowPhase {
   const { slot, progress } = seen
-  if (slot?.walStatus === 'lost' || (slot && slot.invalidationReason !== null)) return 'slot lost'
+  if (slot && isLost(slot)) return 'slot lost'
   if (!seen.reachable) return 'unknown'
   if (!progress) return 'absent'
   if (progress.lsn === undefined) return 'starting'
   if (!slot) return 'slot missing'
+  if (seen.halted) return 'halted'
   return slot.holder || seen.held ? 'following' : 'stopped'
 }
 
@@ -154,15 +175,26 @@ async function upstreamState(follow: FollowName, upstream: pg.Client, slot: Slot
 
 async function downstreamState(follow: FollowName, downstream: pg.Client) {
   const row = (await askOne(downstream, 'downstream', sql('query/downstream'))) ?? {}
+  const progress = await readProgress(downstream, follow.name)
+  const [latest] = await readIncidents(downstream, follow.name, 1)
   return {
     version: column(row, 'version_text'),
     database: column(row, 'database'),
-    progress: await readProgress(downstream, follow.name),
-    held: (await lockHolder(downstream, 'downstream', lockKey(follow.name))) !== undefined,
+    progress,
+    holder: await lockHolder(downstream, 'downstream', lockKey(follow.name)),
+    incident: latest && isOpen(latest, progress) ? latest : undefined,
+    skips: await readSkips(downstream, follow.name, 10),
   }
 }
 
-function slotState(slot: Slot): FollowStatus['slot'] {
+/** A follower that has passed it closes it, but maybe only later. */
+function isOpen({ resolvedAt, lsn }: Incident, progress: Progress | undefined): boolean {
+  const passed = lsn !== null && progress?.lsn !== undefined && progress.lsn >= lsnFromServer(lsn)
+  return resolvedAt === null && !passed
+}
+
+async function slotState(upstream: pg.Client, slot: Slot): Promise<FollowStatus['slot']> {
+  const created = slot.confirmedFlushLsn !== undefined
   return {
     name: slot.name,
     active: slot.holder !== undefined,
@@ -173,5 +205,6 @@ function slotState(slot: Slot): FollowStatus['slot'] {
     confirmedFlushLsn: slot.confirmedFlushLsn === undefined ? null : formatLsn(slot.confirmedFlushLsn),
     retainedBytes: slot.retainedBytes === null ? null : Number(slot.retainedBytes),
     safeWalBytes: slot.safeWalSize === null ? null : Number(slot.safeWalSize),
+    waitsFor: created || !slot.holder ? [] : await blockers(upstream, slot.holder.pid),
   }
 }

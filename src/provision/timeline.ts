@@ -3,6 +3,7 @@ import type { FollowSettings } from '../model/follow.ts'
 import { type Lsn, parseLsn } from '../model/lsn.ts'
 import { connect } from '../postgres/connect.ts'
 import { askOne } from './query.ts'
+import { requireSameServer } from './same-server.ts'
 
 /** One line of a timeline history file: the timeline, and where the next one left it. */
 export interface TimelineEnd {
@@ -40,9 +41,10 @@ export function lineage(noted: number, current: number, history: readonly Timeli
   return ancestor ? { kind: 'ancestor', end: ancestor.end } : { kind: 'unrelated' }
 }
 
-/** Asks the upstream for the history of its timeline, over a walsender of its own. Timeline 1 has none. */
+/** Asks the server of `upstream` for the history of its timeline, over a walsender of its own. Timeline 1 has none. */
 export async function readTimelineHistory(
   settings: FollowSettings,
+  upstream: pg.Client,
   timeline: number,
 ): Promise<readonly TimelineEnd[]> {
   if (timeline === 1) return []
@@ -53,6 +55,7 @@ export async function readTimelineHistory(
     replication: true,
   })
   try {
+    await requireSameServer('upstream', upstream, walsender)
     const row = await askOne(walsender, 'upstream', `TIMELINE_HISTORY ${timeline}`)
     return parseTimelineHistory(historyText(row?.content ?? ''))
   } finally {

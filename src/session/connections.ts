@@ -5,6 +5,7 @@ import { connect } from '../postgres/connect.ts'
 import type { End } from '../postgres/end.ts'
 import { destroyClient } from '../postgres/socket.ts'
 import { lockHolder, lockKey } from '../provision/lock.ts'
+import { requireSameServer } from '../provision/same-server.ts'
 import type { Logger } from '../telemetry/log.ts'
 
 /** The ordinary connections of one session. When any of them is lost, the session is over. */
@@ -17,6 +18,8 @@ export interface EndConnections {
   readonly upstream: pg.Client
   /** Opens the walsender, too: after the preflight, which says more than the server does of why there can be none. */
   withStream(): Promise<Connections>
+  /** Closes what applies and what streams; the others stay. */
+  release(): Promise<void>
   close(): Promise<void>
 }
 
@@ -64,13 +67,22 @@ export async function openConnections(
     const lock = await add('downstream')
     await takeLock(lock, settings, log, signal, past)
     const apply = await add('downstream')
+    await requireSameServer('downstream', lock, apply)
     const upstream = await add('upstream')
-    const ends = { lock, apply, upstream, close }
-    const withStream = async (): Promise<Connections> => ({
-      ...ends,
-      withStream,
-      stream: await add('upstream', true),
-    })
+    const streams: pg.Client[] = []
+    const release = async (): Promise<void> => {
+      const clients = [apply, ...streams]
+      for (const client of clients) client.removeAllListeners('end')
+      await Promise.all(clients.map(endClient))
+      for (const client of clients) open.splice(open.indexOf(client), 1)
+    }
+    const ends = { lock, apply, upstream, release, close }
+    const withStream = async (): Promise<Connections> => {
+      const stream = await add('upstream', true)
+      streams.push(stream)
+      await requireSameServer('upstream', upstream, stream)
+      return { ...ends, withStream, stream }
+    }
     return { ...ends, withStream }
   } catch (error) {
     await close()

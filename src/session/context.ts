@@ -5,6 +5,7 @@ import { type Lsn, lsnFromServer } from '../model/lsn.ts'
 import type { ReplicationRole } from '../model/replication-role.ts'
 import { pins } from '../postgres/pins.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
+import type { Position } from '../provision/position.ts'
 import { type Prepared, prepare } from '../provision/prepare.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -29,8 +30,14 @@ export interface PrepareContext {
 
 export interface SessionContext extends PrepareContext {
   readonly connections: Connections
+  /** Called with the position that the session starts from, under its epoch. */
+  readonly positioned: (position: Position) => void
   /** Called when the position has moved. */
   readonly progressed: () => void
+  /** Batches have failed again and again: transactions one by one, for a while. */
+  readonly oneByOne: boolean
+  /** Said at `info`, or below it where it was said just now. */
+  readonly loud: boolean
 }
 
 /** Prepares both ends. */

@@ -1,10 +1,9 @@
 import type pg from 'pg'
-import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Tracker } from '../progress/tracker.ts'
-import { readSlot } from '../provision/slot.ts'
+import { checkServes, isLost, readSlot } from '../provision/slot.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { type Metrics, showWalStatus } from '../telemetry/metrics.ts'
@@ -17,6 +16,7 @@ const catchupBytes = 16n * 1024n * 1024n
 export class Observer {
   private readonly timer: NodeJS.Timeout
   private busy = false
+  private failed = false
   private told: string | null = null
   private readonly options: {
     upstream: pg.Client
@@ -42,10 +42,17 @@ export class Observer {
     if (this.busy) return
     this.busy = true
     this.look()
-      .catch((error: Error) => this.options.failed(error))
+      .catch((error: Error) => this.fail(error))
       .finally(() => {
         this.busy = false
       })
+  }
+
+  /** The batch in hand is finished first, which may wait for a lock for hours: what ends the follow is told before. */
+  private fail(error: Error): void {
+    if (!this.failed) this.options.log.error({ err: error }, error.message)
+    this.failed = true
+    this.options.failed(error)
   }
 
   async look(): Promise<void> {
@@ -61,9 +68,8 @@ export class Observer {
       health.set(lsn - tracker.seen > catchupBytes ? 'catchup' : 'streaming')
     }
     const slot = await readSlot(upstream, settings.slot)
-    const lost = !slot || slot.walStatus === 'lost'
-    health.slotHealthy = !lost && slot.walStatus !== 'unreserved'
-    if (lost) throw slotLost(settings, slot?.invalidationReason ?? null)
+    health.slotHealthy = slot !== undefined && !isLost(slot) && slot.walStatus !== 'unreserved'
+    checkServes(settings, slot, tracker.durable)
     showWalStatus(metrics, slot.walStatus)
     metrics.slotActive.set(slot.holder ? 1 : 0)
     if (slot.retainedBytes !== null) metrics.slotRetainedBytes.set(Number(slot.retainedBytes))
@@ -84,15 +90,4 @@ export class Observer {
       )
     this.told = walStatus
   }
-}
-
-function slotLost(settings: FollowSettings, reason: string | null): FollowerError {
-  return new FollowerError(`the slot "${settings.slot}" is lost upstream`, {
-    code: 'FLW-207',
-    exit: ExitCode.slot,
-    detail: reason ? `invalidated: ${reason}` : 'it is not there any more, or its WAL is gone',
-    effect:
-      'the downstream is intact as of its position; what the upstream changed since then cannot be streamed',
-    fix: [`follower cleanup --name ${settings.name} …, load the tables again, follower start --copy none …`],
-  })
 }

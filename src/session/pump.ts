@@ -25,15 +25,29 @@ export class Pump implements Inbox {
   private readonly tracker: Tracker
   private readonly queue: TransactionQueue
   private readonly until: Lsn | undefined
+  private readonly isSkipped: (transaction: Transaction) => boolean
+  /** So many transactions go one by one before batches are large again: a batch that failed has no more. */
+  private single: number
   private beyond = false
   private stopped = false
   private failure: Error | undefined
   private wake: (() => void) | undefined
 
-  constructor(tracker: Tracker, queue: TransactionQueue, until: Lsn | undefined) {
-    this.tracker = tracker
-    this.queue = queue
-    this.until = until
+  constructor(options: {
+    tracker: Tracker
+    queue: TransactionQueue
+    until: Lsn | undefined
+    /** Transactions that a person said to leave out: xid by the end of the commit. */
+    skips: ReadonlyMap<Lsn, number>
+    /** Batches have failed again and again: one transaction at a time, so that all before the one at fault get through. */
+    oneByOne: boolean
+  }) {
+    this.tracker = options.tracker
+    this.queue = options.queue
+    this.until = options.until
+    const { skips } = options
+    this.isSkipped = ({ endLsn, xid }) => skips.size > 0 && skips.get(endLsn) === xid
+    this.single = options.oneByOne ? maxBatchChanges : 0
   }
 
   /** A committed transaction has arrived. One that ends beyond `until` is left for the next start. */
@@ -75,7 +89,9 @@ export class Pump implements Inbox {
     for (;;) {
       if (this.failure) throw this.failure
       if (this.stopped || this.isReached()) return undefined
-      const batch = this.queue.take(maxBatchBytes, maxBatchChanges)
+      const batch = this.queue.take(maxBatchBytes, this.single > 0 ? 1 : maxBatchChanges, this.isSkipped)
+      if (batch.length > 0 && this.single > 0) this.single--
+      if (batch.length === 1 && this.isSkipped(batch[0]!)) return { skip: batch[0]! }
       if (batch.length > 0) return { batch }
       const move = this.tracker.move(performance.now(), this.waiting || this.until !== undefined)
       if (move && 'lsn' in move) return { move: move.lsn }

@@ -102,6 +102,17 @@ export class Report {
     return oldest ? Math.max(0, (Date.now() - unixMilliseconds(oldest.commitTime)) / 1000) : 0
   }
 
+  skipped(transaction: Transaction): void {
+    const { metrics, name: downstream } = this
+    metrics.changesSkipped.inc({ downstream, reason: 'skip' }, transaction.changes)
+    const { xid, changes, endLsn } = transaction
+    this.log.warn(
+      { lsn: formatLsn(endLsn), xid, changes },
+      `transaction ${xid} was skipped, as a person said: ${changes} changes are not downstream`,
+    )
+    this.positions()
+  }
+
   readonly conflict: ApplyEvents['conflict'] = (type, resolution, place) => {
     const { metrics, name: downstream } = this
     metrics.conflicts.inc({ downstream, type, resolution })

@@ -13,6 +13,7 @@ import { Acknowledger } from './acknowledge.ts'
 import { pinApply, type SessionContext } from './context.ts'
 import { DdlReplayer } from './ddl-port.ts'
 import { Durability } from './durability.ts'
+import { IncidentCloser, judgeReadOnly, takeSkips } from './incidents.ts'
 import { CaptureKeys } from './keys.ts'
 import { Observer } from './observe.ts'
 import { pluginOf } from './plugin.ts'
@@ -38,6 +39,7 @@ export async function runSession(
   const { settings, connections, log, metrics, health, stop, lost } = context
   const ends = { upstream: connections.upstream, downstream: connections.lock }
   const position = await takePosition(settings, ends, prepared)
+  context.positioned(position)
   await pinApply(connections.apply, settings, prepared.replicationRole)
   const { source, pump, applier, acknowledger, observer, unpublished, close } = await wire(
     context,
@@ -58,7 +60,7 @@ export async function runSession(
     await startStream(context, source.receiver, position.lsn, prepared)
     started()
     health.set('streaming')
-    log.info(
+    log[context.loud ? 'info' : 'debug'](
       { slot: settings.slot, lsn: formatLsn(position.lsn), epoch: position.epoch.toString() },
       `following ${settings.upstream.display}`,
     )
@@ -83,7 +85,7 @@ export async function runSession(
     await acknowledger.acknowledge()
   } catch (error) {
     // The batch in hand was given up because somebody wants us to stop: that is a good end.
-    if (!stop.aborted) throw error
+    if (!stop.aborted) throw await judgeReadOnly(error, connections.lock)
     log.info({ reason: (error as Error).message }, 'the batch in hand was rolled back')
   } finally {
     clearTimeout(drain)
@@ -113,10 +115,17 @@ async function wire(
 ): Promise<Wired> {
   const { settings, connections, log, metrics, health } = context
   const { apply, lock, upstream, stream } = connections
+  const failed = (error: Error): void => pump.fail(error)
+  // All that may fail comes before the timers.
+  const skips = await takeSkips(lock, settings.name, metrics)
+  const incidents = new IncidentCloser(lock, settings.name, failed)
+  await incidents.look()
+  const { rows } = await apply.query<{ role: string; pid: string }>(
+    'SELECT current_user AS role, pg_backend_pid() AS pid',
+  )
   const queue = new TransactionQueue()
   const tracker = new Tracker(position.lsn)
-  const pump = new Pump(tracker, queue, until)
-  const failed = (error: Error): void => pump.fail(error)
+  const pump = new Pump({ tracker, queue, until, skips, oneByOne: context.oneByOne })
   const report = new Report(settings.name, metrics, health, log, tracker, queue)
   metrics.bufferLimitBytes.set(bufferLimit)
 
@@ -167,6 +176,7 @@ async function wire(
   })
 
   const progressed = (): void => {
+    incidents.progressed()
     durability.committed()
     report.positions()
     health.beat()
@@ -185,6 +195,12 @@ async function wire(
       tracker.moved(lsn, performance.now())
       progressed()
     },
+    skipped: (transaction) => {
+      tracker.committed(1, transaction.endLsn)
+      queue.done()
+      progressed()
+      report.skipped(transaction)
+    },
     conflict: report.conflict,
     cascaded: report.cascaded,
     redone: report.redone,
@@ -198,11 +214,16 @@ async function wire(
     position: position.lsn,
     replicationRole: prepared.replicationRole,
     ordinaryTriggers: settings.ordinaryTriggers,
+    incidentRows: settings.incidentRows,
   })
-  const { rows } = await apply.query<{ role: string; pid: string }>(
-    'SELECT current_user AS role, pg_backend_pid() AS pid',
-  )
-  const watch = new Watch({ lock, applyPid: rows[0]?.pid ?? '', tracker, health, failed })
+  const silent = (error: Error): void => {
+    // The batch in hand ends with a lost connection, and would say only that.
+    log.warn({ err: error }, error.message)
+    failed(error)
+    destroyClient(apply)
+    destroyClient(lock)
+  }
+  const watch = new Watch({ lock, applyPid: rows[0]?.pid ?? '', tracker, health, failed, silent })
   const ddl = new DdlReplayer({
     ...{ settings, prepared, log, metrics, health },
     client: apply,

@@ -11,6 +11,7 @@ import { SpillFile } from '../transaction/spill.ts'
 import { heldError, sessionKey } from './connections.ts'
 import type { SessionContext } from './context.ts'
 import { pluginOf } from './plugin.ts'
+import { publicationMissing } from './publication-missing.ts'
 import type { Pump } from './pump.ts'
 import { streamError } from './stream-error.ts'
 
@@ -66,7 +67,13 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       if (!assembler.inTransaction) pump.passed(walEnd, replyRequested)
       if (replyRequested) options.asked()
     },
-    ended: (error) => options.ended(streamError(error, settings.upstream)),
+    notice: (notice) => {
+      const missing = publicationMissing(settings, notice)
+      if (missing) throw missing
+      context.log.warn({ sqlstate: notice.code, detail: notice.detail }, `upstream: ${notice.message}`)
+    },
+    ended: (error) =>
+      options.ended(publicationMissing(settings, error) ?? streamError(error, settings.upstream)),
   })
   return { receiver, assembler }
 }

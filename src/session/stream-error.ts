@@ -10,6 +10,7 @@ export function streamError(error: Error, upstream: Conninfo): Error {
   const closed = error instanceof StreamClosed || socketErrno(error) !== undefined
   if (error instanceof FollowerError || (state === undefined && !closed)) return error
   if (error instanceof ServerError && isTooLarge(error)) return tooLarge(error)
+  if (error instanceof ServerError && state?.startsWith('22')) return undecodable(error)
   return new FollowerError(`the stream from upstream ${upstream.display} ended: ${error.message}`, {
     code: 'FLW-410',
     exit: ExitCode.upstream,
@@ -17,6 +18,24 @@ export function streamError(error: Error, upstream: Conninfo): Error {
     fix: ['see the upstream’s log for what it says of this walsender, and start again'],
     sqlstate: state,
     transient: closed || isTransient(error),
+    cause: error,
+  })
+}
+
+/** What a row filter makes of a row, or an encoding of a value: the same row comes again, with the filter of its time. */
+function undecodable(error: ServerError): FollowerError {
+  // What stands behind the colon is a value.
+  error.message = error.message.replace(/: ".*"$/s, ': "..."')
+  return new FollowerError(`the upstream can't decode a transaction: ${error.message}`, {
+    code: 'FLW-336',
+    exit: ExitCode.apply,
+    detail: error.where ?? 'a row filter of a publication, or the encoding of a value, fails at a row',
+    effect: 'the downstream holds everything before this transaction and nothing of it',
+    fix: [
+      "mend the publication's row filter upstream: what was written before keeps the filter of its time",
+      'begin anew behind it: follower cleanup, bring the rows over, follower start',
+    ],
+    sqlstate: error.code,
     cause: error,
   })
 }

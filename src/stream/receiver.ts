@@ -4,7 +4,7 @@ import { serialize } from 'pg-protocol'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
 import { FrameReader } from '../postgres/frames.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts'
-import { readServerError } from '../postgres/response.ts'
+import { readServerError, type ServerError } from '../postgres/response.ts'
 import { destroyClient, socketOf, takeSocket } from '../postgres/socket.ts'
 import { encodeStatus, type StandbyStatus } from './status.ts'
 
@@ -12,7 +12,9 @@ export interface StreamHandlers {
   /** A message of the output plugin; the bytes are valid only during the call. */
   wal(buffer: Buffer, offset: number, length: number): void
   keepalive(walEnd: Lsn, replyRequested: boolean): void
-  /** The stream is over: by an error of the server, a lost connection, or a fault in `wal` or `keepalive`. */
+  /** What the server says beside the stream, in its place; to throw ends the stream. */
+  notice(notice: ServerError): void
+  /** The stream is over: by an error of the server, a lost connection, or a fault in `wal`, `keepalive` or `notice`. */
   ended(error: Error): void
 }
 
@@ -33,6 +35,7 @@ const copyData = 0x64 // d
 const copyDone = 0x63 // c
 const copyBothResponse = 0x57 // W
 const errorResponse = 0x45 // E
+const noticeResponse = 0x4e // N
 const xlogData = 0x77 // w
 const primaryKeepalive = 0x6b // k
 /** XLogData: type byte, WAL start, WAL end, send time. */
@@ -145,6 +148,7 @@ export class Receiver {
     if (type === copyData) this.onCopyData(buffer, offset, length)
     else if (type === copyBothResponse) this.onStart()
     else if (type === errorResponse) this.end(readServerError(buffer, offset, length))
+    else if (type === noticeResponse) this.handlers.notice(readServerError(buffer, offset, length))
     else if (type === copyDone) this.end(new StreamClosed('the server ended the stream'))
   }
 

@@ -34,15 +34,33 @@ export class Health {
   /** Called at every change of state. */
   onState: ((state: FollowState) => void) | undefined
   private beatAt = performance.now()
+  /** What stopped the follow; set until the position moves again, also while it is tried. */
+  private stopped: string | undefined
 
   /** Enters a state; `problem` says why where the state is halted or retrying. To be in it still is no beat. */
-  set(state: FollowState, problem?: string): void {
+  set(wanted: FollowState, reason?: string): void {
+    const halted = this.stopped !== undefined && (wanted === 'streaming' || wanted === 'catchup')
+    const state = halted ? 'halted' : wanted
+    const problem = halted ? this.stopped : reason
     const changed = state !== this.state
     this.state = state
     this.problem = problem
     if (!changed) return
     this.beat()
     this.onState?.(state)
+  }
+
+  /** A transaction can't be applied. An attempt to is not yet following: `resume` says when it is. */
+  halt(problem: string): void {
+    this.stopped = problem
+    this.set('halted', problem)
+  }
+
+  /** The position has moved. */
+  resume(): void {
+    if (this.stopped === undefined) return
+    this.stopped = undefined
+    this.set('streaming')
   }
 
   /** The pipeline moved, or looked and rightly had nothing to do. At least every 10 s. */
@@ -57,7 +75,7 @@ export class Health {
 
   liveChecks(now: number = performance.now()): readonly Check[] {
     const silent = now - this.beatAt
-    const expected = this.waiting === undefined && this.state !== 'halted'
+    const expected = this.waiting === undefined
     const seconds = `${Math.round(silent / 1000)} s since the last beat`
     return [
       {

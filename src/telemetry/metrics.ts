@@ -220,7 +220,7 @@ export function primeMetrics(metrics: Metrics, downstream: string): void {
   for (const counter of perFollow) counter.inc({ downstream }, 0)
   for (const operation of ['insert', 'update', 'delete', 'truncate'])
     metrics.applyRows.inc({ downstream, operation }, 0)
-  metrics.changesSkipped.inc({ downstream, reason: 'conflict' }, 0)
+  for (const reason of ['conflict', 'skip']) metrics.changesSkipped.inc({ downstream, reason }, 0)
   metrics.downstreamUp.set({ downstream }, 0)
 }
 

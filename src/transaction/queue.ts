@@ -30,9 +30,13 @@ export class TransactionQueue {
 
   /**
    * Takes the next batch: whole transactions up to `maxBytes` and `maxChanges` together, at least one. A
-   * transaction with DDL is always a batch of its own. Empty where nothing waits.
+   * transaction with DDL is always a batch of its own, as is one that `alone` says so of. Empty where nothing waits.
    */
-  take(maxBytes: number, maxChanges: number): readonly Transaction[] {
+  take(
+    maxBytes: number,
+    maxChanges: number,
+    alone: (transaction: Transaction) => boolean = () => false,
+  ): readonly Transaction[] {
     const from = this.head
     let bytes = 0
     let memory = 0
@@ -40,12 +44,13 @@ export class TransactionQueue {
     while (this.head < this.items.length) {
       const next = this.items[this.head]!
       const full = bytes + next.bytes > maxBytes || changes + next.changes > maxChanges
-      if (this.head > from && (next.ddl || full)) break
+      const single = next.ddl || alone(next)
+      if (this.head > from && (single || full)) break
       this.head++
       bytes += next.bytes
       memory += next.memory
       changes += next.changes
-      if (next.ddl) break
+      if (single) break
     }
     const batch = this.items.slice(from, this.head)
     if (batch.length > 0) this.inHand = batch

@@ -59,8 +59,8 @@ export class Daemon {
     for (;;) {
       const follower = this.current
       const exit = await follower.exit
-      // 0, 143: SIGTERM. 1: a stop that took too long. 4, 5: an end that is away at the start.
-      const fine = exit.signal !== null || [0, 1, 4, 5, 143].includes(exit.code ?? -1)
+      // 0, 143: SIGTERM. 1: a stop that took too long. 4, 5: an end that is away at the start. 11: a second follower took over.
+      const fine = exit.signal !== null || [0, 1, 4, 5, 11, 143].includes(exit.code ?? -1)
       if (!fine && !this.stopped) this.failures.push(`exit ${exit.code}:\n${follower.output.slice(-6000)}`)
       for (const resolve of this.waiting.splice(0)) resolve(exit)
       if (this.stopped) return

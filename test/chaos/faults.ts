@@ -117,7 +117,36 @@ const process_: readonly Fault[] = [
       })
     },
   },
+  {
+    kind: "a second follower while the first one's sessions hang",
+    group: 'process',
+    weight: 2,
+    async strike({ downProxy, upstream, downstream, chance, follow }) {
+      // What the first one has sent lies in the proxy, COMMIT and all, when the second one takes the follow.
+      downProxy.stall('both')
+      await sleep(200 + chance.below(300))
+      const lock = `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted`
+      const walsender = `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '${follow.name}' AND active`
+      await query(downstream, lock).catch(() => {})
+      await query(upstream, walsender).catch(() => {})
+      const second = runFollower([
+        ...['start', '--upstream', withoutPassword(upstream), '--downstream', withoutPassword(downstream)],
+        ...['--name', follow.name, ...(follow.args ?? [])],
+      ])
+      await while_(2500 + chance.below(2500), async () => {
+        downProxy.pass()
+        await sleep(300)
+        await second.kill9()
+      })
+    },
+  },
 ]
+
+function withoutPassword(conninfo: string): string {
+  const url = new URL(conninfo)
+  url.password = ''
+  return url.href
+}
 
 const ofServer = (end: 'up' | 'down', mode: StopMode): Fault => ({
   kind: `${end}stream ${mode === 'fast' ? 'restarted' : mode === 'kill' ? 'killed' : 'crashed'}`,

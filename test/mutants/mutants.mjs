@@ -48,8 +48,13 @@ export const mutants = [
     chaos: ['--kind', 'kill at apply', '--seed', '1'],
   },
   {
-    name: 'applies again what the slot sends again',
+    name: 'begins where the slot stands, and applies again what it has sent before',
     edits: [
+      [
+        'src/session/session.ts',
+        'source.receiver, position.lsn, prepared)',
+        'source.receiver, 0n, prepared)',
+      ],
       [
         'src/transaction/assembler.ts',
         'const duplicate = endLsn <= this.position',
@@ -71,7 +76,7 @@ export const mutants = [
       ],
     ],
     test: ['test/position.test.ts', 'fences the daemon'],
-    chaos: ['--kind', 'a second follower', '--seed', '1'],
+    chaos: ['--kind', 'sessions hang', '--seed', '1'],
   },
   {
     name: 'acknowledges what the downstream has not flushed',
@@ -196,5 +201,51 @@ export const mutants = [
     name: 'lets ordinary triggers fire',
     edits: [['src/apply/session.ts', "isOrigin && options.ordinaryTriggers === 'halt'", 'false']],
     test: ['test/scenarios/origin.slow.test.ts', 'stops at a table with ordinary triggers'],
+  },
+  {
+    name: 'lets two connections of one session reach different servers',
+    edits: [['src/provision/same-server.ts', 'if (one === other) return', 'if (one) return']],
+    test: ['test/servers-moving.test.ts', 'an address that moves'],
+  },
+  {
+    name: 'goes on where a publication is missing in the WAL',
+    edits: [['src/session/publication-missing.ts', "said.code === '55000'", "said.code === 'none'"]],
+    test: ['test/scenarios/publications.test.ts', 'stops the follow before the first change'],
+  },
+  {
+    name: 'skips whatever has stopped the follow, by any LSN',
+    edits: [['sql/query/ask_skip.sql', ' AND i.lsn = $2::pg_lsn\n', ' AND $2::pg_lsn IS NOT NULL\n']],
+    test: ['test/incidents.test.ts', 'refuses a wrong LSN'],
+  },
+  {
+    name: 'records a skip apart from the position',
+    edits: [
+      [
+        'src/apply/session.ts',
+        'this.pipeline.statement(`SELECT follower.skip_transaction(',
+        'this.pipeline.statement(this.advance(endLsn, commitTime)); await this.pipeline.sync(() => failpointOn("apply.commit-sent", this.client)); this.position = endLsn; this.pipeline.open(); this.pipeline.statement(`SELECT follower.skip_transaction(',
+      ],
+    ],
+    test: ['test/scenarios/skip.slow.test.ts', 'killed on its way'],
+  },
+  {
+    name: 'takes a deadlock for something that needs a person',
+    edits: [['src/postgres/sqlstate.ts', "  '40P01', // deadlock_detected\n", '']],
+    test: ['test/incidents.slow.test.ts', 'a real deadlock'],
+  },
+  {
+    name: 'takes what a trigger made read-only for a standby',
+    edits: [['src/session/incidents.ts', "rows[0]?.standby === 't' ?", "rows[0]?.standby !== 'x' ?"]],
+    test: ['test/incidents.slow.test.ts', 'each kind of error'],
+  },
+  {
+    name: 'tells the values of the row that failed',
+    edits: [['src/apply/stepwise.ts', 'error.message = hideValues(', 'hideValues(']],
+    test: ['test/incidents.slow.test.ts', 'no value but the key'],
+  },
+  {
+    name: 'leaves a timer behind with each session',
+    edits: [['src/session/report.ts', 'clearInterval(this.timer)', 'void this.timer']],
+    test: ['test/process.slow.test.ts', 'reconnects leave'],
   },
 ]

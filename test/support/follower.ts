@@ -21,10 +21,15 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null
 }
 
-/** Starts the BUILT program (`npm run build`), as a user would. Killed at the end of the test (or file). */
+/**
+ * Starts the BUILT program (`npm run build`), as a user would, but for two defaults where the arguments don't say: no port,
+ * and the end of the process at what can't be applied, which a test can wait for. Killed at the end of the test (or file).
+ */
 export function runFollower(args: readonly string[], options: RunOptions = {}): Follower {
-  const quiet = args[0] === 'start' && !args.some((arg) => arg.startsWith('--web-listen'))
-  return new Follower(quiet ? [...args, '--web-listen', 'off'] : args, options)
+  const given = (flag: string): boolean => args.some((arg) => arg.startsWith(flag))
+  const quiet = given('--web-listen') ? [] : ['--web-listen', 'off']
+  const ends = given('--on-error') ? [] : ['--on-error', 'exit']
+  return new Follower(args[0] === 'start' ? ['start', ...quiet, ...ends, ...args.slice(1)] : args, options)
 }
 
 /** Runs a command to its end. */
