@@ -1,8 +1,9 @@
 import { messageLogical, messageTruncate, messageUpdate, type Transaction } from '../model/changes.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import type { ServerError } from '../postgres/response.ts'
-import { fewChanges, type Gatherer } from './gather.ts'
+import type { Gatherer } from './gather.ts'
 import type { ApplySession } from './session.ts'
+import { noWays, type Ways } from './ways.ts'
 import { writeChange, writeStatement } from './write.ts'
 
 /** The quick way did not do what was expected: roll back and go step by step. */
@@ -30,15 +31,20 @@ const planForSets = `SELECT ${['hashjoin', 'mergejoin', 'seqscan', 'bitmapscan']
 
 /**
  * Sends the changes of whole transactions in one exchange, after BEGIN, and checks that each met exactly one
- * row. Leaves the downstream transaction open for `commit`. Throws BatchFailed where anything else happened.
+ * row. `together`: many changes by one statement, where that may be. Leaves the downstream transaction open for `commit`. Throws BatchFailed where anything else happened.
  */
-export async function sendBatch(session: ApplySession, batch: readonly Transaction[]): Promise<void> {
+export async function sendBatch(
+  session: ApplySession,
+  batch: readonly Transaction[],
+  together: boolean,
+): Promise<Ways> {
   await failpointOn('apply.begin', session.client)
   session.statements.makesView = undefined
   await session.statements.load(batch.flatMap((transaction) => [...transaction.relations.keys()]))
   session.pipeline.open()
   for (const statement of session.begin) session.pipeline.statement(statement)
-  const gatherer = gathererFor(session, batch)
+  const gatherer = together ? gathererFor(session, batch) : undefined
+  session.together = gatherer !== undefined
   if (gatherer) session.pipeline.statement(planForSets)
   let changes = 0
   for (const transaction of batch) {
@@ -57,12 +63,13 @@ export async function sendBatch(session: ApplySession, batch: readonly Transacti
   gatherer?.flush()
   await failpointOn('apply.mid-batch', session.client)
   await expectOneRowEach(session)
+  return gatherer?.ways ?? { ...noWays(), ordered: changes }
 }
 
 /** Undefined where the batch is applied in order. */
 function gathererFor(session: ApplySession, batch: readonly Transaction[]): Gatherer | undefined {
   const changes = batch.reduce((sum, transaction) => sum + transaction.changes, 0)
-  if (!session.gatherer || changes < fewChanges) return undefined
+  if (!session.gatherer || changes < session.togetherFrom) return undefined
   return session.gatherer.begin(batch) ? session.gatherer : undefined
 }
 

@@ -6,14 +6,12 @@ import { ArrayText, CopyRows } from './encode.ts'
 import { NetChanges, netDelete, netInsert, netPass, netReplace, netUpdate } from './net.ts'
 import type { Prepared } from './prepared.ts'
 import type { RelationStatements, Statements } from './statements.ts'
+import { noWays, type Ways } from './ways.ts'
 import { parseOnce } from './write.ts'
 
 /** Rows and bytes that are put together before they are sent: more gains nothing, and takes memory at both ends. */
 const maxRows = 20_000
 const maxBytes = 4 * 1024 * 1024
-
-/** Below this a batch is faster, and its errors are better, one statement after the other. */
-export const fewChanges = 100
 
 /** Changes of one table that wait to be sent together. */
 interface Gathered {
@@ -26,19 +24,12 @@ interface Gathered {
   readonly updates: ArrayText[]
 }
 
-/** How many rows went which way. */
-export interface Ways {
-  copied: number
-  net: number
-  ordered: number
-}
-
 /**
  * Puts the changes of a batch together by table: rows that are only inserted are copied, of others the net change is
  * applied by one statement for many rows. Leaves to the ordered way what it can't take; the caller keeps the order of those.
  */
 export class Gatherer {
-  readonly ways: Ways = { copied: 0, net: 0, ordered: 0 }
+  ways: Ways = noWays()
   private readonly gathered = new Map<Relation, Gathered | undefined>()
   private readonly statements: Statements
   private readonly pipeline: Pipeline
@@ -61,7 +52,7 @@ export class Gatherer {
    */
   begin(batch: readonly Transaction[]): boolean {
     this.gathered.clear()
-    Object.assign(this.ways, { copied: 0, net: 0, ordered: 0 })
+    this.ways = noWays()
     const operations = new Map<Relation, number>()
     for (const { relations } of batch)
       for (const [relation, done] of relations)

@@ -41,6 +41,10 @@ export class ApplySession {
   readonly change = new RowChange()
   /** Absent where foreign keys and triggers act: then the order of the upstream counts. */
   readonly gatherer: Gatherer | undefined
+  /** Whether the attempt in hand uses it. */
+  together = false
+  /** Batches of fewer changes are applied in order: faster then, with better errors. */
+  readonly togetherFrom: number
   /** What the progress row holds: the end of the last transaction that is committed here. */
   position: Lsn
   /** Unchanged TOAST values met so far. */
@@ -66,6 +70,7 @@ export class ApplySession {
     position: Lsn
     replicationRole: ReplicationRole
     ordinaryTriggers: OnOrdinaryTriggers
+    togetherFrom: number
     incidentRows: boolean
   }) {
     this.client = options.client
@@ -81,6 +86,7 @@ export class ApplySession {
       options.planner,
       isOrigin && options.ordinaryTriggers === 'halt',
     )
+    this.togetherFrom = options.togetherFrom
     this.gatherer = isOrigin
       ? undefined
       : new Gatherer(this.statements, this.pipeline, this.change, new RowChange())
