@@ -27,6 +27,12 @@ export const failpointNames = [
   'ddl.before',
   'ddl.replayed',
   'ddl.checked',
+  'copy.table',
+  'copy.begun',
+  'copy.before-commit',
+  'copy.committed',
+  'copy.step',
+  'copy.done',
   'shutdown.draining',
 ] as const
 

@@ -5,8 +5,12 @@ import { isRefusedLogin } from './postgres/connect-error.ts'
 import { isTransient, sqlstate } from './postgres/sqlstate.ts'
 import type { Position } from './provision/position.ts'
 import type { Prepared } from './provision/prepare.ts'
+import { waitingTables } from './provision/progress.ts'
+import type { Snapshot } from './provision/snapshot.ts'
 import { openConnections, type PastSessions, pause } from './session/connections.ts'
 import { type PrepareContext, prepareEnds, resolveUntil } from './session/context.ts'
+import { copyWaiting } from './session/copy.ts'
+import { leftWaves } from './session/copy-steps.ts'
 import { type Halts, halt, halts, record, withWaysOn } from './session/halt.ts'
 import { runSession } from './session/session.ts'
 import type { ToldTables } from './session/unpublished.ts'
@@ -61,7 +65,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
   for (let attempt = 1; !stop.aborted; attempt++) {
     let since = Number.POSITIVE_INFINITY
     try {
-      await oneSession(settings, deps, memory, {
+      const over = await oneSession(settings, deps, memory, {
         oneByOne: attempt > oneByOneAfter,
         started: () => {
           since = performance.now()
@@ -74,7 +78,8 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
           health.resume()
         },
       })
-      return
+      if (over) return
+      attempt = 0
     } catch (error) {
       if (stop.aborted) return
       if (error instanceof Halted) {
@@ -131,12 +136,13 @@ interface Memory {
   quiet: boolean
 }
 
+/** Resolves with false after a copy: what follows from there is another session. */
 async function oneSession(
   settings: FollowSettings,
   deps: FollowDependencies,
   memory: Memory,
   told: { started(): void; progressed(): void; readonly oneByOne: boolean },
-): Promise<void> {
+): Promise<boolean> {
   const { log, metrics, health, stop } = deps
   const { past, told: toldTables } = memory
   let lost = new AbortController()
@@ -160,12 +166,22 @@ async function oneSession(
     ...{ log, metrics, health, stop, lost: lost.signal },
   }
   let position: Position | undefined
+  let snapshot: Snapshot | undefined
   try {
-    memory.prepared ??= await prepareEnds(context)
-    memory.until ??= await resolveUntil(context)
-    const session = {
+    const started = (): void => {
+      stop.removeEventListener('abort', giveUp)
+      health.waiting = undefined
+      told.started()
+    }
+    const start = memory.prepared ? undefined : await prepareEnds(context)
+    snapshot = start?.snapshot
+    memory.prepared ??= start?.prepared
+    const { prepared } = memory
+    if (!prepared) throw new Error('nothing is prepared')
+    const waiting = await waitingTables(connections.lock, settings.name)
+    const follow = {
       ...context,
-      connections: await connections.withStream(),
+      waiting,
       positioned: (taken: Position) => {
         position = taken
       },
@@ -173,11 +189,15 @@ async function oneSession(
       oneByOne: told.oneByOne,
       loud: !memory.quiet,
     }
-    await runSession(session, memory.prepared, memory.until, () => {
-      stop.removeEventListener('abort', giveUp)
-      health.waiting = undefined
-      told.started()
-    })
+    const steps = await leftWaves(connections.lock, settings.name)
+    if (snapshot || waiting.size > 0 || steps.size > 0) {
+      await copyWaiting(follow, prepared, snapshot, started)
+      return stop.aborted
+    }
+    memory.until ??= await resolveUntil(context)
+    const session = { ...follow, connections: await connections.withStream() }
+    await runSession(session, prepared, memory.until, started)
+    return true
   } catch (error) {
     if (stop.aborted || !halts(error) || !position) throw error
     const complete = withWaysOn(error, settings)
@@ -199,6 +219,7 @@ async function oneSession(
     health.downstreamConnected = false
     metrics.upstreamUp.set(0)
     metrics.downstreamUp.set({ downstream: settings.name }, 0)
+    await snapshot?.close()
     await connections.close()
   }
 }

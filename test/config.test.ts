@@ -219,8 +219,35 @@ describe('settings', () => {
       expect(error.detail).toContain(`${flag}: `)
   })
 
-  test('a copy is not there yet, and says so', () => {
-    expect(failure({ ...ends, copy: 'all' })).toMatchObject({ code: 'FLW-013', exit: 2 })
+  test('a copy: its options, and what goes without it', () => {
+    const { follow } = readStartSettings(
+      {
+        ...ends,
+        copy: 'all',
+        copyJobs: '3',
+        copySplit: '1 GB',
+        overwrite: true,
+        owner: false,
+        pgDump: '/x/pg_dump',
+      },
+      env,
+    )
+    expect(follow).toMatchObject({
+      copy: 'all',
+      copying: {
+        jobs: 3,
+        splitBytes: 2 ** 30,
+        overwrite: true,
+        owner: false,
+        privileges: true,
+        pgDump: '/x/pg_dump',
+      },
+    })
+    for (const more of [{ tables: ['a.b'] }, { publication: ['p'] }])
+      expect(failure({ ...ends, copy: 'all', ...more })).toMatchObject({ code: 'FLW-013', exit: 2 })
+    expect(failure({ ...ends, copy: 'data', plugin: 'wal2json' })).toMatchObject({ code: 'FLW-030', exit: 2 })
+    for (const wrong of [{ copy: 'some' }, { copyJobs: '0' }, { copySplit: '1kB' }])
+      expect(failure({ ...ends, ...wrong })).toMatchObject({ code: 'FLW-012', exit: 2 })
   })
 
   test('a wrong conninfo is an error without its password', () => {

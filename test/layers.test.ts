@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 const src = fileURLToPath(new URL('../src', import.meta.url))
 
 /** Stages know the nouns and the seams, never one another. */
-const stages = ['stream', 'decode', 'transaction', 'plan', 'apply', 'ddl', 'progress'] as const
+const stages = ['stream', 'decode', 'transaction', 'plan', 'apply', 'ddl', 'progress', 'copy'] as const
 
 /** A file may import from its own folder and from lower ranks. The first entry that fits a path counts. */
 const ranks: readonly (readonly [prefix: string, rank: number])[] = [

@@ -27,6 +27,10 @@ export function followSettings(
     ddl: true,
     until: undefined,
     copy: undefined,
+    copying: {
+      ...{ jobs: 2, splitBytes: 2 ** 28, overwrite: false },
+      ...{ pgDump: undefined, owner: true, privileges: true },
+    },
     noIdentity: 'refuse',
     onConflict: { insert_exists: 'halt', update_missing: 'halt', delete_missing: 'halt' },
     onRewrite: 'halt',

@@ -86,33 +86,38 @@ describe.each([18, 17] as const)('the upstream, PostgreSQL %s, fails over to a s
       expect((await f.follower.stop()).code).toBe(0)
     })
 
-    test('and lacks commits that are applied: it stops, and goes on only when told to', {
-      timeout: 120_000,
-    }, async () => {
-      const f = await failover(major)
-      await script(f.primary.conninfo(), 'INSERT INTO t VALUES (1)')
-      await f.until('1')
-      await synced(f)
-      await detach(f.copy)
-      await script(f.primary.conninfo(), 'INSERT INTO t VALUES (2)')
-      await f.until('1 2')
-      await f.primary.stop('immediate')
-      await promote(f.copy)
-      const stopped = await failure(f.follower, 7)
-      expect(stopped).toMatchObject({ code: 'FLW-206' })
-      expect(stopped.effect).toMatch(/exists downstream and not upstream/)
-      await script(f.copy.conninfo(), 'INSERT INTO t VALUES (3)')
-      // As long as nobody says more, another start says the same, and writes nothing.
-      expect(await failure(runFollower(f.args), 7)).toMatchObject({ code: 'FLW-206' })
-      expect(await f.rows()).toBe('1 2')
-      const again = runFollower([...f.args, '--accept-new-upstream'])
-      await again.until(async () => (await f.rows()) === '1 2 3', 'the row of the new primary')
-      expect((await again.stop()).code).toBe(0)
-      // The word is said once.
-      const later = runFollower(f.args)
-      await script(f.copy.conninfo(), 'INSERT INTO t VALUES (4)')
-      await later.until(async () => (await f.rows()) === '1 2 3 4', 'the next row')
-    })
+    // What tells it is the same in both majors.
+    test.runIf(major === 18)(
+      'and lacks commits that are applied: it stops, and goes on only when told to',
+      {
+        timeout: 120_000,
+      },
+      async () => {
+        const f = await failover(major)
+        await script(f.primary.conninfo(), 'INSERT INTO t VALUES (1)')
+        await f.until('1')
+        await synced(f)
+        await detach(f.copy)
+        await script(f.primary.conninfo(), 'INSERT INTO t VALUES (2)')
+        await f.until('1 2')
+        await f.primary.stop('immediate')
+        await promote(f.copy)
+        const stopped = await failure(f.follower, 7)
+        expect(stopped).toMatchObject({ code: 'FLW-206' })
+        expect(stopped.effect).toMatch(/exists downstream and not upstream/)
+        await script(f.copy.conninfo(), 'INSERT INTO t VALUES (3)')
+        // As long as nobody says more, another start says the same, and writes nothing.
+        expect(await failure(runFollower(f.args), 7)).toMatchObject({ code: 'FLW-206' })
+        expect(await f.rows()).toBe('1 2')
+        const again = runFollower([...f.args, '--accept-new-upstream'])
+        await again.until(async () => (await f.rows()) === '1 2 3', 'the row of the new primary')
+        expect((await again.stop()).code).toBe(0)
+        // The word is said once.
+        const later = runFollower(f.args)
+        await script(f.copy.conninfo(), 'INSERT INTO t VALUES (4)')
+        await later.until(async () => (await f.rows()) === '1 2 3 4', 'the next row')
+      },
+    )
   })
 })
 
@@ -157,7 +162,9 @@ describe('the upstream fails over to a standby that has no slot', () => {
     await synced(f)
     await detach(f.copy)
     await script(f.primary.conninfo(), 'INSERT INTO t VALUES (2)')
-    await f.follower.line(/applied .* lsn=/)
+    // The walsender says so itself, and holds the row back.
+    await f.follower.line(/slot \\?"spare\\?" .*does not have active_pid/)
+    expect(await f.rows()).toBe('1')
     await f.primary.stop('immediate')
     await promote(f.copy)
     await script(f.copy.conninfo(), 'INSERT INTO t VALUES (3)')

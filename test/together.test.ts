@@ -2,6 +2,7 @@ import type pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import { Applier } from '../src/apply/applier.ts'
 import { ApplySession } from '../src/apply/session.ts'
+import { Waiting } from '../src/apply/waiting.ts'
 import { addWays, noWays, type Ways } from '../src/apply/ways.ts'
 import type { Transaction } from '../src/model/changes.ts'
 import type { Relation } from '../src/model/relation.ts'
@@ -199,6 +200,7 @@ class Applied {
     const session = new ApplySession({
       ...{ client, planner, name: 'x', epoch: 1n, position: 0n, togetherFrom, incidentRows: false },
       ...{ relations: this.stream.assembler.relations, replicationRole: 'replica', ordinaryTriggers: 'halt' },
+      waiting: new Waiting([], 'x'),
     })
     const ignore = (): void => {}
     this.applier = new Applier(

@@ -38,7 +38,7 @@ BEGIN
 END
 $$;
 
--- Tables whose owner is not trusted with constraint triggers that may wait for COMMIT.
+-- Tables whose owner is not trusted with constraint triggers, or exclusion constraints (their expressions), that may wait for COMMIT.
 CREATE OR REPLACE FUNCTION follower.deferring_tables() RETURNS TABLE (relation regclass, owner name, trigger_name text)
   LANGUAGE sql
   SET search_path = pg_catalog, pg_temp
@@ -49,7 +49,7 @@ AS $$
     JOIN pg_namespace n ON n.oid = k.connamespace
     JOIN pg_class c ON c.oid = g.tgrelid
     JOIN pg_roles r ON r.oid = c.relowner
-   WHERE g.tgdeferrable AND NOT g.tgisinternal
+   WHERE g.tgdeferrable AND (NOT g.tgisinternal OR k.contype = 'x')
      AND g.tgenabled IN ('A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END)
      AND NOT r.rolsuper AND r.rolname <> current_user
 $$;
@@ -65,10 +65,18 @@ DECLARE
   role name;
   target regclass;
   wall text;
+  keys text;
 BEGIN
   IF current_setting('server_version_num')::int >= 180000 THEN
     SET CONSTRAINTS ALL IMMEDIATE;
     RETURN;
+  END IF;
+  -- SET CONSTRAINTS takes all of one name and schema: one owner's would run as another.
+  IF EXISTS (SELECT FROM follower.deferring_tables() d GROUP BY d.trigger_name HAVING count(DISTINCT d.owner) > 1) THEN
+    RAISE EXCEPTION 'deferrable constraint triggers of different owners have one name in one schema'
+      USING ERRCODE = 'FLW26', DETAIL = (
+        SELECT string_agg(n, ', ') FROM (SELECT d.trigger_name FROM follower.deferring_tables() d
+                                          GROUP BY 1 HAVING count(DISTINCT d.owner) > 1) AS s(n));
   END IF;
   FOREACH role IN ARRAY owners LOOP
     wall := 'follower_deferred_' || replace(gen_random_uuid()::text, '-', '');
@@ -80,6 +88,16 @@ BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     EXECUTE format('DROP FUNCTION IF EXISTS pg_temp.%I() CASCADE', wall);
   END LOOP;
+  -- Keys that are checked at COMMIT wait, too. They run no code of an owner: what is left then was deferred again.
+  SELECT string_agg(DISTINCT format('%I.%I', n.nspname, k.conname), ', ') INTO keys
+    FROM follower.deferring_tables() d
+    JOIN pg_constraint k ON d.relation IN (k.conrelid, k.confrelid) AND k.condeferrable AND k.contype IN ('f', 'p', 'u')
+    JOIN pg_namespace n ON n.oid = k.connamespace
+   WHERE NOT EXISTS (
+     SELECT FROM pg_constraint o WHERE o.conname = k.conname AND o.connamespace = k.connamespace AND o.contype IN ('t', 'x'));
+  IF keys IS NOT NULL THEN
+    EXECUTE 'SET CONSTRAINTS ' || keys || ' IMMEDIATE';
+  END IF;
   FOR target IN SELECT DISTINCT d.relation FROM follower.deferring_tables() d LOOP
     BEGIN
       -- Changes nothing, and is refused where triggers wait: object_in_use.

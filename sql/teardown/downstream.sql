@@ -13,12 +13,14 @@ BEGIN
   ELSIF to_regclass('follower.follow') IS NULL THEN
     DROP SCHEMA IF EXISTS follower CASCADE;
   ELSE
-    DROP TABLE IF EXISTS follower.progress, follower.incident, follower.skip;
+    DROP TABLE IF EXISTS follower.copied_table, follower.copy_step, follower.progress, follower.incident, follower.skip;
     DROP ROUTINE IF EXISTS
       follower.take_progress(text), follower.advance_progress(text, bigint, pg_lsn, pg_lsn, timestamptz),
       follower.record_incident(text, bigint, text, text, text, text, pg_lsn, bigint, text, text, jsonb),
       follower.close_incidents(text), follower.skip_transaction(text, bigint, pg_lsn, pg_lsn, timestamptz, bigint, bigint),
       follower.replay(text, jsonb, text), follower.known_settings(jsonb), follower.temporary_objects(),
-      follower.restore_session(text[]), follower.check_wall(text[], name, oid), follower.deferring_tables(), follower.fire_deferred();
+      follower.restore_session(text[]), follower.check_wall(text[], name, oid), follower.deferring_tables(), follower.fire_deferred(),
+      follower.hold_progress(text, bigint), follower.begin_table_copy(text, bigint, oid, pg_lsn, integer),
+      follower.end_part_copy(text, bigint, oid, pg_lsn, bigint, bigint);
   END IF;
 END $$;

@@ -39,6 +39,27 @@ export interface Inbox {
 /** So many are applied one by one where one of them fails. */
 const fewTransactions = 16
 
+/**
+ * Changes of one batch in order. A row that many of them update gets a version from each, which nobody can prune before the
+ * commit and each of the next has to pass.
+ */
+const maxOrderedChanges = 1000
+
+/** Parts of at most `maxOrderedChanges`, or one transaction. */
+function split(batch: readonly Transaction[]): Transaction[][] {
+  const parts: Transaction[][] = []
+  let changes = Number.POSITIVE_INFINITY
+  for (const transaction of batch) {
+    changes += transaction.changes
+    if (changes > maxOrderedChanges) {
+      parts.push([])
+      changes = transaction.changes
+    }
+    parts.at(-1)!.push(transaction)
+  }
+  return parts
+}
+
 export class Applier {
   /** Of the batch in hand. */
   private ways = noWays()
@@ -72,12 +93,29 @@ export class Applier {
       const began = performance.now()
       const unchanged = this.session.unchanged
       this.ways = noWays()
-      await this.apply(work.batch, true)
-      await this.session.settle()
+      for (const part of await this.parts(work.batch)) {
+        await this.apply(part, true)
+        await this.session.settle()
+      }
       const milliseconds = performance.now() - began
       this.events.applied(work.batch, milliseconds, this.session.unchanged - unchanged, this.ways)
       if (this.session.statements.tooMany) await this.session.statements.reset()
     }
+  }
+
+  /** Large batches are for changes that are put together. */
+  private async parts(batch: readonly Transaction[]): Promise<(readonly Transaction[])[]> {
+    const { gatherer, statements } = this.session
+    let changes = 0
+    for (const transaction of batch) changes += transaction.changes
+    if (batch.length === 1 || changes <= maxOrderedChanges) return [batch]
+    try {
+      await statements.load(batch.flatMap(({ relations }) => [...relations.keys()]))
+    } catch {
+      // A table is missing downstream: the parts before it can be applied.
+      return split(batch)
+    }
+    return gatherer?.mayBeLarge(batch) ? [batch] : split(batch)
   }
 
   /** `together`: many changes by one statement, where that may be. */

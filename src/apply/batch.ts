@@ -93,11 +93,13 @@ export function sendChange(session: ApplySession, transaction: Transaction): voi
   const { cursor, change, statements, pipeline } = session
   if (cursor.type === messageTruncate) {
     const side = transaction.sides[cursor.index]
-    if (side?.kind === 'truncate')
-      for (const part of statements.truncates(side.relations, side.restartIdentity)) {
-        statements.wall.before(pipeline, part)
-        writeStatement(pipeline.writer, part)
-      }
+    if (side?.kind !== 'truncate') return
+    const oids = side.relations.map((relation) => relation.oid)
+    for (const statement of session.waiting.truncate(oids, transaction.endLsn)) pipeline.statement(statement)
+    for (const part of statements.truncates(side.relations, side.restartIdentity)) {
+      statements.wall.before(pipeline, part)
+      writeStatement(pipeline.writer, part)
+    }
     return
   }
   if (cursor.type === messageLogical) throw new Error('a DDL message in a batch of rows')

@@ -1,4 +1,10 @@
-import { operationTruncate, type RowChange, type Transaction } from '../model/changes.ts'
+import {
+  operationDelete,
+  operationTruncate,
+  operationUpdate,
+  type RowChange,
+  type Transaction,
+} from '../model/changes.ts'
 import type { Relation } from '../model/relation.ts'
 import type { SetPlan, SetStatement } from '../model/set.ts'
 import type { Pipeline } from '../postgres/pipeline.ts'
@@ -31,6 +37,8 @@ interface Gathered {
 export class Gatherer {
   ways: Ways = noWays()
   private readonly gathered = new Map<Relation, Gathered | undefined>()
+  /** What the batch in hand does to each table. */
+  private readonly operations = new Map<Relation, number>()
   private readonly statements: Statements
   private readonly pipeline: Pipeline
   private readonly change: RowChange
@@ -53,12 +61,12 @@ export class Gatherer {
   begin(batch: readonly Transaction[]): boolean {
     this.gathered.clear()
     this.ways = noWays()
-    const operations = new Map<Relation, number>()
+    this.operations.clear()
     for (const { relations } of batch)
       for (const [relation, done] of relations)
-        operations.set(relation, (operations.get(relation) ?? 0) | done)
+        this.operations.set(relation, (this.operations.get(relation) ?? 0) | done)
     const names = new Set<string>()
-    for (const [relation, done] of operations) {
+    for (const [relation, done] of this.operations) {
       if (this.statements.ignores(relation)) continue
       const known = this.statements.of(relation)
       const name = `${relation.schema}\0${relation.name}`
@@ -66,6 +74,14 @@ export class Gatherer {
       names.add(name)
       this.gathered.set(relation, this.prepare(known, done & ~operationTruncate))
     }
+    return true
+  }
+
+  /** Whether a batch may be large: rows that are changed again and again are changed once, since none goes by the ordered way. */
+  mayBeLarge(batch: readonly Transaction[]): boolean {
+    if (!this.begin(batch)) return false
+    for (const [relation, done] of this.operations)
+      if ((done & (operationUpdate | operationDelete)) !== 0 && !this.gathered.get(relation)) return false
     return true
   }
 

@@ -12,6 +12,7 @@ import { Cascades } from './cascades.ts'
 import { progressError } from './errors.ts'
 import { Gatherer } from './gather.ts'
 import { Statements } from './statements.ts'
+import type { Waiting } from './waiting.ts'
 
 /**
  * A foreign key that held only at the end of an upstream statement or transaction holds at the end of the downstream's.
@@ -37,6 +38,7 @@ async function deferrableConstraints(
 export class ApplySession {
   readonly pipeline: Pipeline
   readonly statements: Statements
+  readonly waiting: Waiting
   readonly cursor = new ChangeCursor()
   readonly change = new RowChange()
   /** Absent where foreign keys and triggers act: then the order of the upstream counts. */
@@ -71,6 +73,7 @@ export class ApplySession {
     replicationRole: ReplicationRole
     ordinaryTriggers: OnOrdinaryTriggers
     togetherFrom: number
+    waiting: Waiting
     incidentRows: boolean
   }) {
     this.client = options.client
@@ -79,12 +82,14 @@ export class ApplySession {
     this.name = options.name
     this.epoch = options.epoch
     this.position = options.position
+    this.waiting = options.waiting
     this.pipeline = new Pipeline(options.client)
     const isOrigin = options.replicationRole === 'origin'
     this.statements = new Statements(
       options.client,
       options.planner,
       isOrigin && options.ordinaryTriggers === 'halt',
+      options.waiting,
     )
     this.togetherFrom = options.togetherFrom
     this.gatherer = isOrigin
@@ -106,6 +111,7 @@ export class ApplySession {
     // A transaction that had failed answers COMMIT with ROLLBACK, and no error.
     if (result.lastTag !== 'C') throw new Error('the downstream rolled back instead of committing')
     await failpointOn('apply.committed', this.client)
+    this.waiting.committed()
     this.position = last.endLsn
   }
 
@@ -153,6 +159,7 @@ export class ApplySession {
     if (this.pipeline.isOpen) await this.pipeline.sync()
     await this.client.query('ROLLBACK')
     this.statements.wall.rolledBack()
+    this.waiting.rolledBack()
     await this.statements.reset()
   }
 

@@ -9,6 +9,7 @@ import { isSameOwner, loadOwners, requireActing } from './owners.ts'
 import type { Prepared } from './prepared.ts'
 import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
 import { loadTargets, missingTable } from './targets.ts'
+import type { Waiting } from './waiting.ts'
 import { Wall } from './wall.ts'
 
 /** All that is known of one relation's downstream table in this session. */
@@ -40,11 +41,16 @@ export class Statements {
   private readonly client: pg.Client
   private readonly planner: Planner
   private readonly haltOnTriggers: boolean
+  private readonly waiting: Waiting
   private made = 0
   private sinceReset = 0
 
-  /** `haltOnTriggers`: stop at tables with triggers that act otherwise than under a replication role. */
-  constructor(client: pg.Client, planner: Planner, haltOnTriggers: boolean) {
+  /**
+   * `haltOnTriggers`: stop at tables with triggers that act otherwise than under a replication role. `waiting`: those that are
+   * copied later take no rows until then.
+   */
+  constructor(client: pg.Client, planner: Planner, haltOnTriggers: boolean, waiting: Waiting) {
+    this.waiting = waiting
     this.haltOnTriggers = haltOnTriggers
     this.client = client
     this.planner = planner
@@ -119,7 +125,7 @@ export class Statements {
 
   /** Whether a relation that is loaded takes no rows. */
   ignores(relation: Relation): boolean {
-    return this.ignored.size > 0 && this.ignored.has(relation)
+    return (this.ignored.size > 0 && this.ignored.has(relation)) || this.waiting.has(relation.oid)
   }
 
   /** The statement of a change. Allocates nothing for the common shapes. */

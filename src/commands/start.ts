@@ -20,7 +20,16 @@ Exit codes: docs/cli.md. Errors: docs/errors.md.`
 const options: readonly (readonly [flags: string, description: string])[] = [
   ['--ddl <switch>', 'on or off: replay schema changes (default: on)'],
   ['--until <position>', 'end once this is applied: now, or an LSN (default: never)'],
-  ['--copy <what>', 'none: the rows that are there already are your business'],
+  [
+    '--copy <what>',
+    'all: schema and rows; data: rows into tables that are there; none: they are your business',
+  ],
+  ['--copy-jobs <n>', 'copy so many tables, or parts of them, at a time (default: by cores, 2 to 8)'],
+  ['--copy-split <size>', 'copy larger tables in parts of this size (default: 256MB)'],
+  ['--pg-dump <path>', 'the pg_dump that reads the schema (default: one that fits the upstream)'],
+  ['--no-owner', 'what is copied belongs to the downstream role (default: owners are kept)'],
+  ['--no-privileges', 'no GRANTs are copied'],
+  ['--overwrite', 'remove the rows that are downstream before the copy (default: refuse)'],
   ['--no-identity <mode>', 'tables without a replica identity: refuse, full or insert-only'],
   [
     '--on-rewrite <mode>',

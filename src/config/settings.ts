@@ -8,6 +8,7 @@ import { parseConninfo } from '../postgres/conninfo.ts'
 import { type LogFormat, type LogLevel, logLevels } from '../telemetry/log.ts'
 import type { WebAddress } from '../telemetry/web.ts'
 import { parseConflicts } from './conflicts.ts'
+import { checkCopy, defaultJobs, defaultSplit, parseJobs, parseSplit } from './copying.ts'
 import { parseFollowName, parsePublications, parseSlotName, parseTables } from './names.ts'
 import { checkPlugin } from './plugin.ts'
 import { choice, onOff, parseOptions, via } from './schema.ts'
@@ -61,7 +62,13 @@ const startSchema = z.strictObject({
   tables: list(parseTables),
   ddl: onOff.prefault('on'),
   until: via(parseUntil).optional(),
-  copy: via(parseCopy).optional(),
+  copy: choice('copy', ['none', 'data', 'all']).optional(),
+  copyJobs: via(parseJobs).optional(),
+  copySplit: via(parseSplit).optional(),
+  overwrite: z.boolean().default(false),
+  pgDump: z.string().min(1, 'an empty path').optional(),
+  owner: z.boolean().default(true),
+  privileges: z.boolean().default(true),
   identity: choice('mode', ['refuse', 'full', 'insert-only']).prefault('refuse'),
   onConflict: z
     .array(z.string())
@@ -103,6 +110,14 @@ export function readStartSettings(
     ddl: parsed.ddl,
     until: parsed.until,
     copy: parsed.copy,
+    copying: {
+      jobs: parsed.copyJobs ?? defaultJobs(),
+      splitBytes: parsed.copySplit ?? defaultSplit,
+      overwrite: parsed.overwrite,
+      pgDump: parsed.pgDump,
+      owner: parsed.owner,
+      privileges: parsed.privileges,
+    },
     noIdentity: parsed.identity,
     onConflict: parsed.onConflict,
     onRewrite: parsed.onRewrite,
@@ -119,6 +134,7 @@ export function readStartSettings(
     },
   }
   checkPlugin(follow)
+  checkCopy(follow)
   const { logLevel, logFormat, webListen } = parsed
   return { follow, daemon: { logLevel, logFormat, web: webListen ?? defaultWebAddress } }
 }
@@ -185,18 +201,4 @@ function parseUntil(text: string): FollowSettings['until'] {
   const lsn = parseLsn(text)
   if (lsn === undefined) throw new ValueProblem(`${text} is neither now nor an LSN such as 16/B374D848`)
   return lsn
-}
-
-function parseCopy(text: string): 'none' {
-  if (text === 'none') return text
-  throw new FollowerError(`--copy ${text} is not there yet`, {
-    code: 'FLW-013',
-    exit: ExitCode.usage,
-    detail: 'follower does not copy existing rows; it follows from the moment its slot is created',
-    effect: 'nothing was started',
-    fix: [
-      'pg_dump --schema-only <upstream> | psql <downstream>   # where there are no rows yet, or',
-      'load the rows while nothing writes upstream;  follower start --copy none …',
-    ],
-  })
 }

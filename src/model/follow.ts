@@ -21,6 +21,21 @@ export interface TablePattern {
   readonly table: string
 }
 
+/** How an initial copy is done. */
+export interface CopySettings {
+  /** Tables, or parts of them, at a time. */
+  readonly jobs: number
+  /** Bytes from which on a table is copied in parts. */
+  readonly splitBytes: number
+  /** Rows that are there downstream are removed. */
+  readonly overwrite: boolean
+  /** Path of pg_dump; undefined: one is looked for. */
+  readonly pgDump: string | undefined
+  /** Whether a copied schema keeps its owners, and its rights. */
+  readonly owner: boolean
+  readonly privileges: boolean
+}
+
 /** Everything that defines one follow. */
 export interface FollowSettings {
   /** Names slot, publication and progress row. */
@@ -41,8 +56,9 @@ export interface FollowSettings {
   readonly tables: readonly TablePattern[]
   readonly ddl: boolean
   readonly until: Lsn | 'now' | undefined
-  /** `none` only where the user said so. */
-  readonly copy: 'none' | undefined
+  /** What a first start brings of what is there; undefined: nothing, and it refuses where rows would be missing. */
+  readonly copy: 'none' | 'data' | 'all' | undefined
+  readonly copying: CopySettings
   readonly noIdentity: 'refuse' | 'full' | 'insert-only'
   readonly onConflict: Readonly<Record<ConflictType, ConflictResolution>>
   readonly onRewrite: 'halt' | 'replay'

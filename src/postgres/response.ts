@@ -14,6 +14,8 @@ export class ServerError extends Error {
   readonly table: string | undefined
   readonly column: string | undefined
   readonly constraint: string | undefined
+  /** The function of the server that says it: the same in every language of its messages. */
+  readonly routine: string | undefined
 
   constructor(fields: ReadonlyMap<string, string>) {
     super(fields.get('M') ?? 'error without a message')
@@ -26,6 +28,7 @@ export class ServerError extends Error {
     this.table = fields.get('t')
     this.column = fields.get('c')
     this.constraint = fields.get('n')
+    this.routine = fields.get('R')
   }
 }
 

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { FollowSettings } from '../model/follow.ts'
-import type { Lsn } from '../model/lsn.ts'
+import { type Lsn, lsnFromServer } from '../model/lsn.ts'
 import { connect } from '../postgres/connect.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { destroyClient } from '../postgres/socket.ts'
@@ -10,22 +10,23 @@ import { pluginRefused } from './plugin.ts'
 import { ask, askOne, column } from './query.ts'
 import { requireSameServer } from './same-server.ts'
 import { readSlot } from './slot.ts'
+import type { Snapshot } from './snapshot.ts'
 
 /** How long a wait goes on untold, and how often it is told. */
 const reportEveryMs = 5000
 
 /**
- * Creates the slot and calls `look` with the name of a snapshot that shows the upstream as of its consistent point. The
- * server first waits for every transaction that is open upstream; whom it waits for is logged. Losing the connection
- * leaves no slot, or a whole one.
+ * Creates a slot and keeps the snapshot that shows the upstream as of its consistent point. The server first waits for every
+ * transaction that is open upstream; whom it waits for is logged. Losing the connection leaves no slot, or a whole one; a
+ * temporary one goes with it. The end of `upstream` ends it, too.
  * https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-CREATE-REPLICATION-SLOT
  */
 export async function createSlot(
   settings: FollowSettings,
   upstream: pg.Client,
   log: Logger,
-  look: (snapshot: string) => Promise<void>,
-): Promise<void> {
+  kind: { readonly slot: string; readonly temporary: boolean } = { slot: settings.slot, temporary: false },
+): Promise<Snapshot> {
   const { applicationName } = settings
   const walsender = await connect({
     end: 'upstream',
@@ -36,6 +37,10 @@ export async function createSlot(
   // Whoever ends the session ends this part of it, too.
   const cut = (): void => destroyClient(walsender)
   upstream.once('end', cut)
+  const close = async (): Promise<void> => {
+    upstream.removeListener('end', cut)
+    await walsender.end().catch(() => {})
+  }
   try {
     await requireSameServer('upstream', upstream, walsender)
     const session = await askOne(
@@ -45,21 +50,27 @@ export async function createSlot(
     )
     const reporter = reportWaits(settings, column(session ?? {}, 'pid'), log)
     // A standby that synchronizes slots (from 17 on) has this one, too, and after a failover the follow goes on there.
-    const options = Number(session?.version) >= 170000 ? "(SNAPSHOT 'export', FAILOVER)" : 'EXPORT_SNAPSHOT'
+    const failover = Number(session?.version) >= 170000 && !kind.temporary
+    const options = failover ? "(SNAPSHOT 'export', FAILOVER)" : 'EXPORT_SNAPSHOT'
     // The snapshot lives until the walsender's next command.
     const slot = await askOne(
       walsender,
       'upstream',
-      `CREATE_REPLICATION_SLOT ${quoteIdentifier(settings.slot)} LOGICAL ${settings.plugin} ${options}`,
+      `CREATE_REPLICATION_SLOT ${quoteIdentifier(kind.slot)} ${kind.temporary ? 'TEMPORARY ' : ''}LOGICAL ${settings.plugin} ${options}`,
     )
       .finally(reporter.stop)
       .catch(async (error: unknown) => {
         throw (await pluginRefused(upstream, settings.plugin, error)) ?? error
       })
-    await look(column(slot ?? {}, 'snapshot_name'))
-  } finally {
-    upstream.removeListener('end', cut)
-    await walsender.end().catch(() => {})
+    const made = slot ?? {}
+    return {
+      name: column(made, 'snapshot_name'),
+      lsn: lsnFromServer(column(made, 'consistent_point')),
+      close,
+    }
+  } catch (error) {
+    await close()
+    throw error
   }
 }
 

@@ -14,6 +14,7 @@ import {
 } from './facts.ts'
 import { oneError } from './findings.ts'
 import { carried, checkListable, type ListableTable, listableTables } from './listing.ts'
+import { type DumpTools, findDumpTools } from './pg-dump.ts'
 import { checkPluginFacts, pluginFacts } from './plugin.ts'
 import { refuseLostHistory } from './position.ts'
 import { type Progress, readProgress } from './progress.ts'
@@ -30,14 +31,31 @@ import { readRegistration, registration, sameScope } from './registry.ts'
 import {
   checkDistinct,
   checkDownstream,
+  checkForeignKeys,
   checkOrdinaryTriggers,
   checkSchemaOwner,
   checkUpstream,
   grantReplicationRole,
 } from './server-checks.ts'
 import { decideSlot, readSlot, type Slot, type SlotStep } from './slot.ts'
-import { checkIdentities, checkPatterns, checkUncopied, checkUnlikeRoots } from './table-checks.ts'
-import { displayTable, type FollowedTable, followedTables, uncopiedTables, unlikeRoots } from './tables.ts'
+import {
+  checkAbsent,
+  checkIdentities,
+  checkPatterns,
+  checkTargets,
+  checkUncopied,
+  checkUnlikeRoots,
+  defaultCopy,
+} from './table-checks.ts'
+import {
+  copyTargets,
+  displayTable,
+  type FollowedTable,
+  followedTables,
+  foreignKeys,
+  uncopiedTables,
+  unlikeRoots,
+} from './tables.ts'
 
 /** What was seen before anything was created; what is created afterwards builds on it. */
 export interface Preflight {
@@ -46,6 +64,8 @@ export interface Preflight {
   readonly tables: readonly FollowedTable[]
   /** Tables that hold rows downstream, on a first start. */
   readonly settled: ReadonlySet<string>
+  /** What of it is to be brought; undefined: nothing, and nothing is missing. */
+  readonly copy: FollowSettings['copy']
   readonly publications: readonly Publication[]
   readonly sameScope: boolean
   /** What they should be; none where the user named his own. */
@@ -53,6 +73,8 @@ export interface Preflight {
   readonly progress: Progress | undefined
   readonly slot: Slot | undefined
   readonly step: SlotStep
+  /** Where the schema is to be copied. */
+  readonly dumpTools: DumpTools | undefined
 }
 
 /**
@@ -114,13 +136,26 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
         downstream,
       ),
     )
-  let settled: ReadonlySet<string> = new Set()
-  if (settings.copy === undefined && atFirst) {
-    const uncopied = await uncopiedTables(ends.upstream, ends.downstream, tables)
-    found.push(...checkUncopied(uncopied))
-    settled = uncopied.settled
+  const uncopied =
+    settings.copy === undefined && atFirst
+      ? await uncopiedTables(ends.upstream, ends.downstream, tables)
+      : undefined
+  const copy = settings.copy ?? (uncopied && defaultCopy(settings, tables, uncopied))
+  if (uncopied && copy === undefined) found.push(...checkUncopied(uncopied))
+  if (atFirst && (copy === 'data' || copy === 'all')) {
+    const targets = await copyTargets(ends.downstream, tables)
+    if (copy === 'all') found.push(...checkAbsent(targets))
+    else {
+      found.push(...checkTargets(targets, settings.copying.overwrite))
+      if (downstream.replicationRole === 'origin')
+        found.push(...checkForeignKeys(await foreignKeys(ends.downstream, tables), downstream))
+    }
   }
   throwFirst(found)
+  const dumpTools =
+    copy === 'all' && atFirst
+      ? await findDumpTools(settings.copying.pgDump, Math.trunc(upstream.version / 10000))
+      : undefined
 
   warnOfOrigin(downstream, log)
   warn(upstream, tables, slot === undefined, log)
@@ -128,13 +163,15 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     upstream,
     downstream,
     tables,
-    settled,
+    settled: uncopied?.settled ?? new Set(),
+    copy,
     publications,
     sameScope: unchanged,
     planned: planPublications(settings, tables, upstream.version, listable),
     progress,
     slot,
     step: refusal as SlotStep,
+    dumpTools,
   }
 }
 

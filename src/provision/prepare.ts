@@ -1,15 +1,20 @@
+import type pg from 'pg'
+import { ExitCode, FollowerError } from '../errors.ts'
 import { failpoint } from '../failpoints.ts'
 import type { FollowSettings } from '../model/follow.ts'
-import { formatLsn } from '../model/lsn.ts'
+import { formatLsn, type Lsn } from '../model/lsn.ts'
 import type { ReplicationRole } from '../model/replication-role.ts'
+import { connect } from '../postgres/connect.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { publishedTables } from './copy-tables.ts'
 import { createSlot, slotPosition } from './create-slot.ts'
 import type { Ends } from './ends.ts'
 import { oneError } from './findings.ts'
 import { installObjects, lockSchema } from './objects.ts'
+import type { DumpTools } from './pg-dump.ts'
 import { type Preflight, preflight } from './preflight.ts'
-import { recordIntent, recordStart } from './progress.ts'
+import { recordIntent, recordStart, recordWaiting } from './progress.ts'
 import { ensurePublications, publicationNames } from './publication.ts'
 import { ask, inTransaction } from './query.ts'
 import {
@@ -20,9 +25,11 @@ import {
   registration,
   sameScope,
 } from './registry.ts'
+import { loadSchema, readSchema } from './schema-copy.ts'
 import { decideSlot } from './slot.ts'
-import { checkIdentities, checkUncopied } from './table-checks.ts'
-import { displayTable, followedTables, lacksIdentity, uncopiedTables } from './tables.ts'
+import { type Snapshot, temporarySlot, underSnapshot } from './snapshot.ts'
+import { checkIdentities, checkTargets, checkUncopied } from './table-checks.ts'
+import { copyTargets, displayTable, followedTables, lacksIdentity, uncopiedTables } from './tables.ts'
 
 export type { Ends } from './ends.ts'
 
@@ -47,6 +54,12 @@ export interface Prepared {
   readonly walSenderTimeoutMs: number
 }
 
+/** What a start has made: with a snapshot, which the caller closes, where tables are to be copied under it. */
+export interface Start {
+  readonly prepared: Prepared
+  readonly snapshot: Snapshot | undefined
+}
+
 /**
  * Makes everything that a follow needs, or finds it made. The order is what makes it resumable after a kill at
  * any place: capture objects and publications before the slot, so that no change after the slot's consistent
@@ -54,12 +67,23 @@ export interface Prepared {
  * Throws FollowerError: exit 6 (preflight) or 7 (slot, position); 4 or 5, maybe transient, where an end fails.
  */
 export async function prepare(settings: FollowSettings, ends: Ends, log: Logger): Promise<Prepared> {
+  const { prepared, snapshot } = await prepareStart(settings, ends, log)
+  await snapshot?.close()
+  return prepared
+}
+
+/** The same, and keeps the snapshot of a first start under which tables are to be copied. */
+export async function prepareStart(settings: FollowSettings, ends: Ends, log: Logger): Promise<Start> {
   const seen = await preflight(settings, ends, log)
   await prepareUpstream(settings, ends, seen)
   await failpoint('start.captured')
   await prepareDownstream(settings, ends, seen)
   await failpoint('start.progress')
-  await prepareSlot(settings, ends, seen, log)
+  const snapshot = await prepareSlot(settings, ends, seen, log)
+  return { prepared: preparedOf(settings, seen), snapshot }
+}
+
+function preparedOf(settings: FollowSettings, seen: Preflight): Prepared {
   const { upstream, downstream } = seen
   return {
     systemIdentifier: upstream.systemIdentifier,
@@ -130,19 +154,70 @@ async function prepareSlot(
   ends: Ends,
   seen: Preflight,
   log: Logger,
-): Promise<void> {
-  if (seen.step === 'ready') return
+): Promise<Snapshot | undefined> {
+  if (seen.step === 'ready') return undefined
+  const copies = seen.copy === 'data' || seen.copy === 'all'
   let lsn = seen.step === 'adopt' ? await slotPosition(settings, ends.upstream, log) : undefined
+  let snapshot: Snapshot | undefined
   if (lsn === undefined) {
     // An adopted slot may have gone with the session that was creating it; one that the user named must not.
     decideSlot(settings, seen.upstream, seen.progress, undefined)
-    await createSlot(settings, ends.upstream, log, (snapshot) => recheck(settings, ends, seen, snapshot))
-    lsn = await slotPosition(settings, ends.upstream, log)
+    snapshot = await createSlot(settings, ends.upstream, log)
+    lsn = snapshot.lsn
+  } else if (copies) {
+    // Its own snapshot is gone. Another one is as good: nothing before it is needed.
+    snapshot = await createSlot(settings, ends.upstream, log, temporarySlot(settings))
+    lsn = snapshot.lsn
   }
-  await failpoint('start.slot')
-  if (lsn === undefined) throw new Error(`slot ${settings.slot} went away while it was looked at`)
-  await recordStart(ends.downstream, settings.name, lsn)
+  try {
+    if (snapshot) await recheck(settings, ends, seen, snapshot.name)
+    await failpoint('start.slot')
+    await begin(settings, ends, lsn, copies ? snapshot : undefined, seen.dumpTools)
+  } catch (error) {
+    await snapshot?.close()
+    // What a person has to remedy first may take long, and the slot would hold WAL meanwhile.
+    if (seen.step === 'create' && error instanceof FollowerError && error.exit === ExitCode.preflight)
+      await ask(ends.upstream, 'upstream', 'SELECT pg_drop_replication_slot($1)', [settings.slot])
+    throw error
+  }
   log.info({ slot: settings.slot, lsn: formatLsn(lsn) }, 'the follow starts here')
+  if (copies) return snapshot
+  await snapshot?.close()
+  return undefined
+}
+
+/** Writes the first position and, at once, which tables take nothing from the stream until they are copied. */
+async function begin(
+  settings: FollowSettings,
+  { upstream, downstream }: Ends,
+  lsn: Lsn,
+  snapshot: Snapshot | undefined,
+  tools: DumpTools | undefined,
+): Promise<void> {
+  const tables =
+    snapshot &&
+    (await underSnapshot(upstream, snapshot.name, () =>
+      publishedTables(upstream, publicationNames(settings)),
+    ))
+  const schema = snapshot && tools && (await readSchema(settings, upstream, tools, snapshot))
+  const record = (client: pg.Client): Promise<void> =>
+    inTransaction(client, 'downstream', async () => {
+      if (schema) await loadSchema(client, settings.name, schema)
+      await recordStart(client, settings.name, lsn)
+      if (tables) await recordWaiting(client, settings.name, tables)
+    })
+  if (!schema) return record(downstream)
+  // Its own connection: the script sets what it likes.
+  const client = await connect({
+    end: 'downstream',
+    conninfo: settings.downstream,
+    applicationName: settings.applicationName,
+  })
+  try {
+    await record(client)
+  } finally {
+    await client.end().catch(() => {})
+  }
 }
 
 /**
@@ -157,17 +232,18 @@ async function recheck(
   snapshot: string,
 ): Promise<void> {
   const { upstream, downstream } = ends
-  const found = await inTransaction(upstream, 'upstream', async () => {
-    await ask(upstream, 'upstream', 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY')
-    await ask(upstream, 'upstream', `SET TRANSACTION SNAPSHOT '${snapshot}'`)
+  const found = await underSnapshot(upstream, snapshot, async () => {
     const tables = await followedTables(upstream, settings)
     const identities = checkIdentities(settings, tables, seen.upstream.capture === 'usable')
-    if (settings.copy !== undefined) return identities
+    if (seen.copy === 'none' || seen.copy === 'all') return identities
+    if (seen.copy === 'data')
+      return [
+        ...identities,
+        ...checkTargets(await copyTargets(downstream, tables), settings.copying.overwrite),
+      ]
     const unsettled = tables.filter((table) => !seen.settled.has(displayTable(table.sentAs)))
     return [...identities, ...checkUncopied(await uncopiedTables(upstream, downstream, unsettled))]
   })
   const error = oneError(found)
-  if (!error) return
-  await ask(upstream, 'upstream', 'SELECT pg_drop_replication_slot($1)', [settings.slot])
-  throw error
+  if (error) throw error
 }

@@ -86,6 +86,60 @@ export async function recordStart(downstream: pg.Client, name: string, lsn: Lsn)
   )
 }
 
+/** A table whose rows are still to be copied. */
+export interface WaitingTable {
+  /** Upstream's. */
+  readonly oid: number
+  readonly schema: string
+  readonly name: string
+  /** An earlier attempt has put rows there, which are ours to remove. */
+  readonly begun: boolean
+}
+
+/** Those of the follow, by OID. */
+export async function waitingTables(
+  downstream: pg.Client,
+  name: string,
+): Promise<ReadonlyMap<number, WaitingTable>> {
+  const found = await ask(
+    downstream,
+    'downstream',
+    "SELECT relation, schema, name, state = 'copying' AS begun FROM follower.copied_table WHERE follow = $1 AND state <> 'copied'",
+    [name],
+  )
+  return new Map(
+    found.map((row) => [
+      Number(column(row, 'relation')),
+      {
+        oid: Number(column(row, 'relation')),
+        schema: column(row, 'schema'),
+        name: column(row, 'name'),
+        begun: row.begun === 't',
+      },
+    ]),
+  )
+}
+
+/** Notes that the tables are to be copied: in the transaction that writes the first position. */
+export async function recordWaiting(
+  downstream: pg.Client,
+  name: string,
+  tables: readonly { readonly oid: number; readonly schema: string; readonly name: string }[],
+): Promise<void> {
+  await ask(
+    downstream,
+    'downstream',
+    `INSERT INTO follower.copied_table (follow, relation, schema, name)
+     SELECT $1, t.* FROM unnest($2::oid[], $3::text[], $4::text[]) AS t ON CONFLICT DO NOTHING`,
+    [
+      name,
+      tables.map((table) => String(table.oid)),
+      tables.map((table) => table.schema),
+      tables.map((table) => table.name),
+    ],
+  )
+}
+
 /** Takes the row for this daemon (P8): every earlier daemon's commit fails from now on. */
 export async function takeEpoch(downstream: pg.Client, name: string): Promise<bigint> {
   try {

@@ -7,7 +7,7 @@ import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
 export type Row = Readonly<Record<string, string | null>>
 
 /**
- * Runs one statement (several without parameters). What the server or the network reports becomes a
+ * Runs one statement (several without parameters); under a `name` it stays prepared. What the server or the network reports becomes a
  * FollowerError: exit 4 or 5 by the end, with the SQLSTATE, transient where trying again may help.
  */
 export async function ask(
@@ -15,9 +15,12 @@ export async function ask(
   end: End,
   text: string,
   params?: readonly (string | readonly string[])[],
+  name?: string,
 ): Promise<readonly Row[]> {
   try {
-    const result = await (params ? client.query<Row>(text, [...params]) : client.query<Row>(text))
+    const result = await (params
+      ? client.query<Row>({ text, values: [...params], ...(name === undefined ? {} : { name }) })
+      : client.query<Row>(text))
     return result.rows
   } catch (error) {
     throw queryError(error, end)

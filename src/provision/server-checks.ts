@@ -128,6 +128,7 @@ export function checkSchemaOwner(facts: DownstreamFacts): FollowerError[] {
         `connect as ${facts.foreignOwner}, or hand the schema over:`,
         `ALTER SCHEMA follower OWNER TO ${role};   -- downstream, by a superuser`,
         `ALTER TABLE follower.progress OWNER TO ${role};   -- downstream, by a superuser`,
+        `ALTER TABLE follower.copied_table OWNER TO ${role};   -- downstream, by a superuser`,
         `DO $$DECLARE f oid; BEGIN FOR f IN SELECT oid FROM pg_proc WHERE pronamespace = 'follower'::regnamespace LOOP EXECUTE format('ALTER ROUTINE %s OWNER TO %I', f::regprocedure, ${quoteLiteral(facts.role)}); END LOOP; END$$;   -- downstream, by a superuser`,
       ],
     }),
@@ -155,6 +156,22 @@ export function checkOrdinaryTriggers(
       detail: describeTriggers(found),
       effect: 'nothing was changed; the follow would stop at the first row of such a table',
       fix: [grantReplicationRole(facts), ...triggerRemedies(found)],
+    }),
+  ]
+}
+
+/** Pure: tables that can't be filled one by one, since their foreign keys would be checked meanwhile. */
+export function checkForeignKeys(found: readonly string[], facts: DownstreamFacts): FollowerError[] {
+  if (found.length === 0) return []
+  return [
+    finding({
+      code: 'FLW-123',
+      message: `foreign keys downstream would be checked while tables are copied, since role ${facts.role} may not set session_replication_role`,
+      detail: found.slice(0, 20).join('\n'),
+      fix: [
+        grantReplicationRole(facts),
+        'or drop these foreign keys downstream, and make them again once the copy is done',
+      ],
     }),
   ]
 }

@@ -2,6 +2,7 @@ import type { FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { type Finding, finding } from './findings.ts'
 import {
+  type CopyTargets,
   displayTable,
   type FollowedTable,
   lacksIdentity,
@@ -86,22 +87,87 @@ export function checkUncopied(uncopied: Uncopied): FollowerError[] {
       code: 'FLW-119',
       message: `${count(uncopied.missing.length, 'table is', 'tables are')} missing downstream`,
       detail: list(uncopied.missing, listed).join('\n'),
-      effect: 'nothing was changed; follower brings what changes from now on, not what is there',
-      fix: ['pg_dump --schema-only <upstream> | psql <downstream>', 'follower start …'],
+      effect: 'nothing was changed; tables are made in an empty database only',
+      fix: [
+        'pg_dump --schema-only <upstream> | psql <downstream>, then follower start …',
+        'or use an empty database downstream:  follower start --copy all …',
+      ],
     })
   if (uncopied.empty.length > 0)
     found.push({
       code: 'FLW-120',
       message: `${count(uncopied.empty.length, 'table holds', 'tables hold')} rows upstream and none downstream`,
       detail: list(uncopied.empty, listed).join('\n'),
-      effect: 'nothing was changed; follower brings what changes from now on, not the rows that are there',
+      effect: 'nothing was changed; other tables hold rows downstream already, which are not touched',
       fix: [
-        'pg_dump --data-only <upstream> | psql <downstream>   # while nothing writes upstream',
-        'follower start …',
+        'follower start --copy data --overwrite …   # all rows are copied, those downstream are removed',
+        'or pg_dump --data-only <upstream> | psql <downstream>   # while nothing writes upstream',
         'or, if those rows shall stay away:  follower start --copy none …',
       ],
     })
   return found.map(finding)
+}
+
+/** Pure: what stands against a copy of rows. */
+export function checkTargets(targets: CopyTargets, overwrite: boolean): FollowerError[] {
+  const found: Finding[] = []
+  if (targets.missing.length > 0)
+    found.push({
+      code: 'FLW-119',
+      message: `${count(targets.missing.length, 'table is', 'tables are')} missing downstream`,
+      detail: list(targets.missing, listed).join('\n'),
+      effect: 'nothing was changed; --copy data brings rows, not tables',
+      fix: [
+        'follower start --copy all …   # into an empty database: the schema, too',
+        'or pg_dump --schema-only <upstream> | psql <downstream>, then follower start --copy data …',
+      ],
+    })
+  if (targets.filled.length > 0 && !overwrite)
+    found.push({
+      code: 'FLW-122',
+      message: `${count(targets.filled.length, 'table holds', 'tables hold')} rows downstream already`,
+      detail: list(targets.filled, listed).join('\n'),
+      effect: 'nothing was changed',
+      fix: [
+        `TRUNCATE ${displayTable(targets.filled[0]!)};   -- downstream, for each of them; or all of them at once:`,
+        'follower start --copy data --overwrite …   # their rows are removed',
+        'or, if the rows are the upstream’s:  follower start --copy none …',
+      ],
+    })
+  return found.map(finding)
+}
+
+/**
+ * Pure: what a first start brings where nobody has said it: all, into a database that has none of the tables; rows, where all
+ * tables are there and empty. Where rows are there already, somebody has begun to bring them: then it is for that person to say.
+ */
+export function defaultCopy(
+  settings: FollowSettings,
+  tables: readonly FollowedTable[],
+  uncopied: Uncopied,
+): FollowSettings['copy'] {
+  if (settings.plugin !== 'pgoutput' || uncopied.settled.size > 0) return undefined
+  if (uncopied.missing.length === 0) return uncopied.empty.length > 0 ? 'data' : undefined
+  const whole = settings.tables.length === 0 && settings.publications.length === 0
+  const logged = tables.filter((table) => !table.unlogged)
+  return whole && uncopied.missing.length === logged.length ? 'all' : undefined
+}
+
+/** Pure: what stands against a copy of the schema. */
+export function checkAbsent({ present }: CopyTargets): FollowerError[] {
+  if (present.length === 0) return []
+  return [
+    finding({
+      code: 'FLW-127',
+      message: `${count(present.length, 'table is', 'tables are')} there already downstream`,
+      detail: list(present, listed).join('\n'),
+      effect: 'nothing was changed; --copy all makes the schema, and changes none that is there',
+      fix: [
+        'use an empty database downstream',
+        'or, where the schema is there:  follower start --copy data …',
+      ],
+    }),
+  ]
 }
 
 /** Names in one message at most. */

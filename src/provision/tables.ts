@@ -165,3 +165,46 @@ export async function uncopiedTables(
     settled: new Set(below.filter((table) => table.filled).map(displayTable)),
   }
 }
+
+/** Downstream tables that are to take rows. */
+export interface CopyTargets {
+  readonly missing: readonly TableName[]
+  readonly present: readonly TableName[]
+  /** Hold rows already. */
+  readonly filled: readonly TableName[]
+}
+
+/** The downstream tables that take the rows of these. */
+export async function copyTargets(
+  downstream: pg.Client,
+  tables: readonly FollowedTable[],
+): Promise<CopyTargets> {
+  const sent = tables.filter((table) => !table.unlogged).map((table) => table.sentAs)
+  const byName = new Map(sent.map((table) => [displayTable(table), table]))
+  const below = await filledTables(downstream, 'downstream', [...byName.values()])
+  return {
+    missing: below.filter((table) => !table.present),
+    present: below.filter((table) => table.present),
+    filled: below.filter((table) => table.filled),
+  }
+}
+
+/** Foreign keys downstream of the tables that take the rows of these, as texts for people. */
+export async function foreignKeys(
+  downstream: pg.Client,
+  tables: readonly FollowedTable[],
+): Promise<readonly string[]> {
+  const sent = tables.map((table) => table.sentAs)
+  const found = await ask(
+    downstream,
+    'downstream',
+    `SELECT format('%s: %I', k.conrelid::regclass, k.conname) AS key
+       FROM unnest($1::text[], $2::text[]) AS w (schema, name)
+       JOIN pg_namespace n ON n.nspname = w.schema
+       JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name
+       JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'f'
+      GROUP BY 1 ORDER BY 1`,
+    [sent.map((table) => table.schema), sent.map((table) => table.name)],
+  )
+  return found.map((row) => column(row, 'key'))
+}

@@ -6,7 +6,8 @@ import type { ReplicationRole } from '../model/replication-role.ts'
 import { pins } from '../postgres/pins.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
 import type { Position } from '../provision/position.ts'
-import { type Prepared, prepare } from '../provision/prepare.ts'
+import { prepareStart, type Start } from '../provision/prepare.ts'
+import type { WaitingTable } from '../provision/progress.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -28,11 +29,13 @@ export interface PrepareContext {
   readonly lost: AbortSignal
 }
 
-export interface SessionContext extends PrepareContext {
-  readonly connections: Connections
+/** What a copy is given, too. */
+export interface CopyContext extends PrepareContext {
+  /** Tables, by OID, that take no rows from the stream, since they are still to be copied. */
+  readonly waiting: ReadonlyMap<number, WaitingTable>
   /** Called with the position that the session starts from, under its epoch. */
   readonly positioned: (position: Position) => void
-  /** Called when the position has moved. */
+  /** Called when the position has moved, or a table was copied. */
   readonly progressed: () => void
   /** Batches have failed again and again: transactions one by one, for a while. */
   readonly oneByOne: boolean
@@ -40,9 +43,13 @@ export interface SessionContext extends PrepareContext {
   readonly loud: boolean
 }
 
+export interface SessionContext extends CopyContext {
+  readonly connections: Connections
+}
+
 /** Prepares both ends. */
-export function prepareEnds({ settings, connections, log }: PrepareContext): Promise<Prepared> {
-  return prepare(settings, { upstream: connections.upstream, downstream: connections.lock }, log)
+export function prepareEnds({ settings, connections, log }: PrepareContext): Promise<Start> {
+  return prepareStart(settings, { upstream: connections.upstream, downstream: connections.lock }, log)
 }
 
 /** The LSN that `--until` means. */

@@ -13,6 +13,21 @@ const longestDelayMs = 300_000
 /** How often the downstream is asked whether a person has said something. */
 const pollMs = 500
 
+/** A server that leaves a small question without an answer for so long is gone. */
+const silentMs = 30_000
+
+async function answered<T>(question: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const silence = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('the downstream does not answer')), silentMs)
+  })
+  try {
+    return await Promise.race([question, silence])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** Milliseconds until a follow that needs a person tries again by itself: somebody may have removed the cause. */
 export function haltDelay(attempt: number): number {
   return Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(attempt - 1, 20))
@@ -59,7 +74,7 @@ export async function record(
   error: FollowerError,
 ): Promise<{ readonly id: string; readonly retriesAsked: string } | undefined> {
   try {
-    return await recordIncident(connections.lock, settings.name, epoch, error)
+    return await answered(recordIncident(connections.lock, settings.name, epoch, error))
   } catch (problem) {
     log.warn({ err: problem }, 'the incident could not be recorded downstream')
     return undefined
@@ -106,7 +121,7 @@ export async function halt(
     while (performance.now() < over) {
       health.beat()
       await pause(pollMs, end)
-      if (incident && (await wasAsked(connections.lock, incident))) return
+      if (incident && (await answered(wasAsked(connections.lock, incident)))) return
     }
   } catch (reason) {
     if (ended.signal.aborted && reason instanceof FollowerError && !reason.transient) throw reason

@@ -1,6 +1,7 @@
 import { Applier } from '../apply/applier.ts'
 import type { ApplyEvents } from '../apply/events.ts'
 import { ApplySession } from '../apply/session.ts'
+import { Waiting } from '../apply/waiting.ts'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
 import { planner } from '../plan/rows.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
@@ -218,6 +219,7 @@ async function wire(
     replicationRole: prepared.replicationRole,
     ordinaryTriggers: settings.ordinaryTriggers,
     togetherFrom,
+    waiting: new Waiting(context.waiting.keys(), settings.name),
     incidentRows: settings.incidentRows,
   })
   const silent = (error: Error): void => {

@@ -59,6 +59,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       }),
     forged: () => metrics.ddlMessagesRejected.inc({ downstream: settings.name, reason: 'transaction' }),
   })
+  let noticed = ''
   const receiver = new Receiver(connections.stream, {
     wal: pluginOf[settings.plugin].decoder(assembler, settings),
     keepalive: (walEnd, replyRequested) => {
@@ -70,7 +71,10 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
     notice: (notice) => {
       const missing = publicationMissing(settings, notice)
       if (missing) throw missing
-      context.log.warn({ sqlstate: notice.code, detail: notice.detail }, `upstream: ${notice.message}`)
+      // Such as a standby of synchronized_standby_slots that is waited for: said again and again.
+      if (notice.message !== noticed)
+        context.log.warn({ sqlstate: notice.code, detail: notice.detail }, `upstream: ${notice.message}`)
+      noticed = notice.message
     },
     ended: (error) =>
       options.ended(publicationMissing(settings, error) ?? streamError(error, settings.upstream)),

@@ -130,6 +130,12 @@ export function createMetrics() {
     retryAttempt: gauge('retry_attempt', 'Number of the present attempt to connect; 0 when connected.', [
       'side',
     ]),
+    copyRows: counter('copy_rows', 'Rows of copied tables.', D),
+    copyBytes: counter('copy_bytes', 'Bytes of rows that a copy has brought.', D),
+    copyTables: gauge('copy_tables', 'Tables of the copy in hand: copied, and still waiting for it.', [
+      'downstream',
+      'state',
+    ]),
     tablesUnpublished: gauge(
       'tables_unpublished',
       'Tables of the follow that this role may not publish: their rows do not follow; the healthy value is 0.',

@@ -209,7 +209,7 @@ export const mutants = [
   },
   {
     name: 'goes on where a publication is missing in the WAL',
-    edits: [['src/session/publication-missing.ts', "said.code === '55000'", "said.code === 'none'"]],
+    edits: [['src/session/publication-missing.ts', ", 'LoadPublications'", '']],
     test: ['test/scenarios/publications.test.ts', 'stops the follow before the first change'],
   },
   {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { cleanUp } from '../support/cleanup.ts'
 import { failure, log } from '../support/failure.ts'
 import { type Following, follow } from '../support/follow.ts'
 import { pairsByDownstream } from '../support/pairs.ts'
@@ -226,4 +227,77 @@ describe.each(pairsByDownstream.filter(available))('without session_replication_
     expect(await query(f.superuser, `SELECT what FROM seen WHERE what = 'late'`)).toHaveLength(1)
     await alike(f, 'SELECT a FROM odd')
   })
+})
+
+describe.each(['18-15', '18'] as const)('what waits for COMMIT, of %s', (pair) => {
+  it.skipIf(!available(pair))(
+    'a deferred foreign key beside a deferred trigger of a table that runs its owner’s code',
+    async () => {
+      const f = await follow({
+        pair,
+        least: 'origin',
+        before: [
+          'CREATE TABLE p(a int PRIMARY KEY)',
+          'CREATE TABLE c(a int PRIMARY KEY, p int REFERENCES p DEFERRABLE INITIALLY DEFERRED, n int UNIQUE DEFERRABLE INITIALLY DEFERRED)',
+        ],
+        downstreamOnly: [
+          'CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$',
+          'CREATE CONSTRAINT TRIGGER x AFTER INSERT OR UPDATE ON c DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION nothing()',
+          'ALTER TABLE c ENABLE ALWAYS TRIGGER x',
+        ],
+      })
+      await f.run('BEGIN; INSERT INTO c VALUES (1, 1, 1), (2, 1, 2); INSERT INTO p VALUES (1); COMMIT')
+      await f.run('BEGIN; UPDATE c SET n = 3 - n; UPDATE c SET p = 2; INSERT INTO p VALUES (2); COMMIT')
+      const [up, down] = await f.both('SELECT * FROM c ORDER BY a')
+      expect(down).toBe(up)
+    },
+  )
+
+  it.skipIf(!available(pair))(
+    'the expression of a deferred exclusion constraint runs as its table’s owner',
+    async () => {
+      const f = await follow({
+        pair,
+        least: 'origin',
+        before: ['CREATE TABLE x(a int PRIMARY KEY, n int)'],
+        downstreamOnly: [
+          'CREATE TABLE ran(who name)',
+          'CREATE FUNCTION act(i int) RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN i; END $$',
+          'CREATE FUNCTION grab(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN public.act(i); END $$',
+          'ALTER TABLE x ADD EXCLUDE USING btree (public.grab(n) WITH =) DEFERRABLE INITIALLY DEFERRED',
+        ],
+      })
+      await f.run('INSERT INTO x VALUES (1, 1), (2, 2)')
+      await f.run('BEGIN; UPDATE x SET n = 2 WHERE a = 1; UPDATE x SET n = 1 WHERE a = 2; COMMIT')
+      const [up, down] = await f.both('SELECT * FROM x ORDER BY a')
+      expect(down).toBe(up)
+      expect(await query(f.superuser, 'SELECT DISTINCT who FROM ran')).toEqual([{ who: `owner_${f.name}` }])
+    },
+  )
+
+  it.skipIf(!available(pair) || pair === '18')(
+    'constraint triggers of two owners with one name are refused',
+    async () => {
+      const f = await follow({ pair })
+      const owners = [`one_${f.name}`, `two_${f.name}`]
+      cleanUp(async () => {
+        for (const owner of owners) await script(f.superuser, `DROP OWNED BY ${owner}; DROP ROLE ${owner}`)
+      })
+      await script(
+        f.superuser,
+        'CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$',
+      )
+      for (const owner of owners)
+        await script(
+          f.superuser,
+          `CREATE ROLE ${owner}; CREATE TABLE of_${owner}(a int);
+         CREATE CONSTRAINT TRIGGER same AFTER INSERT ON of_${owner} DEFERRABLE FOR EACH ROW EXECUTE FUNCTION nothing();
+         ALTER TABLE of_${owner} OWNER TO ${owner}`,
+        )
+      await expect(query(f.superuser, 'SELECT follower.fire_deferred()')).rejects.toMatchObject({
+        code: 'FLW26',
+        detail: 'public.same',
+      })
+    },
+  )
 })

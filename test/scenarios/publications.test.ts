@@ -164,48 +164,76 @@ describe.each(modern)('publications of %s', (pair) => {
 })
 
 describe.each(['18', '15'] as const)('a publication that goes away, of %s', (pair) => {
-  it.skipIf(!available(pair))('stops the follow before the first change that would be left out', async () => {
-    const f: Following = await follow({
-      pair,
-      before: ['CREATE TABLE t(a int PRIMARY KEY)'],
-      upstreamOnly: ['CREATE PUBLICATION one FOR TABLE settled', 'CREATE PUBLICATION two FOR TABLE t'],
-      args: ['--ddl', 'off', '--publication', 'one,two'],
-    })
-    const rows = () =>
-      query(f.downstream, 'SELECT a FROM t ORDER BY a').then((it) => it.map(({ a }) => a).join(' '))
-    await f.run('INSERT INTO t VALUES (1)')
-    // Away and back while nothing changes: nothing is lost, nothing happens.
-    await statements(f.upstream, [
-      'ALTER PUBLICATION two RENAME TO second',
-      'ALTER PUBLICATION second RENAME TO two',
-    ])
-    await f.run('INSERT INTO t VALUES (2)')
-    expect(await rows()).toBe('1 2')
+  it.skipIf(!available(pair))(
+    'stops the follow before the first change that would be left out',
+    {
+      timeout: 90_000,
+    },
+    async () => {
+      const f: Following = await follow({
+        pair,
+        before: ['CREATE TABLE t(a int PRIMARY KEY)'],
+        upstreamOnly: ['CREATE PUBLICATION one FOR TABLE settled', 'CREATE PUBLICATION two FOR TABLE t'],
+        args: ['--ddl', 'off', '--publication', 'one,two'],
+      })
+      const rows = () =>
+        query(f.downstream, 'SELECT a FROM t ORDER BY a').then((it) => it.map(({ a }) => a).join(' '))
+      await f.run('INSERT INTO t VALUES (1)')
+      // Away and back while nothing changes: nothing is lost, nothing happens.
+      await statements(f.upstream, [
+        'ALTER PUBLICATION two RENAME TO second',
+        'ALTER PUBLICATION second RENAME TO two',
+      ])
+      await f.run('INSERT INTO t VALUES (2)')
+      expect(await rows()).toBe('1 2')
 
-    await statements(f.upstream, [
-      'DROP PUBLICATION two',
-      'INSERT INTO t VALUES (3)',
-      'CREATE PUBLICATION two FOR TABLE t',
-      'INSERT INTO t VALUES (4)',
-    ])
-    const stopped = await failure(f.follower, 7)
-    expect(stopped).toMatchObject({
-      code: 'FLW-213',
-      message: expect.stringContaining('the publication "two" does not exist at this point'),
-      effect: expect.stringContaining('nothing was skipped'),
-    })
-    expect(stopped.fix).toContain('--publication one …')
-    // It says so as long as nobody decides, and applies nothing of what comes after it.
-    f.start()
-    expect(await failure(f.follower, 7)).toMatchObject({ code: 'FLW-213' })
-    expect(await rows()).toBe('1 2')
+      await statements(f.upstream, [
+        'DROP PUBLICATION two',
+        'INSERT INTO t VALUES (3)',
+        'CREATE PUBLICATION two FOR TABLE t',
+        'INSERT INTO t VALUES (4)',
+      ])
+      const stopped = await failure(f.follower, 7)
+      expect(stopped).toMatchObject({
+        code: 'FLW-213',
+        message: expect.stringContaining('the publication "two" does not exist at this point'),
+        effect: expect.stringContaining('nothing was skipped'),
+      })
+      expect(stopped.fix).toContain('--publication one …')
+      // It says so as long as nobody decides, and applies nothing of what comes after it.
+      f.start()
+      expect(await failure(f.follower, 7)).toMatchObject({ code: 'FLW-213' })
+      expect(await rows()).toBe('1 2')
 
-    f.start(['--ddl', 'off', '--publication', 'one'])
-    await f.settle()
-    expect(await f.stop()).toBe(0)
-    f.start()
-    await f.run('INSERT INTO t VALUES (5)')
-    expect(await rows()).toBe('1 2 5')
-    expect(await f.stop()).toBe(0)
-  })
+      f.start(['--ddl', 'off', '--publication', 'one'])
+      await f.settle()
+      expect(await f.stop()).toBe(0)
+      f.start()
+      await f.run('INSERT INTO t VALUES (5)')
+      expect(await rows()).toBe('1 2 5')
+      expect(await f.stop()).toBe(0)
+    },
+  )
+
+  it.skipIf(!available(pair))(
+    'is no reason to begin anew where a start has just added one',
+    {
+      timeout: 90_000,
+    },
+    async () => {
+      const f: Following = await follow({ pair, before: ['CREATE TABLE t(a int PRIMARY KEY)'] })
+      expect(await f.stop()).toBe(0)
+      await script(f.upstream, 'INSERT INTO t VALUES (1)')
+      f.start(['--no-identity', 'insert-only'])
+      const stopped = await failure(f.follower, 7)
+      expect(stopped.code).toBe('FLW-213')
+      expect(stopped.fix).toMatch(/--until now .*without/)
+      f.start(['--until', 'now'])
+      expect((await f.follower.exit).code).toBe(0)
+      f.start(['--no-identity', 'insert-only'])
+      await f.run('INSERT INTO t VALUES (2)')
+      expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('2')
+      expect(await f.stop()).toBe(0)
+    },
+  )
 })

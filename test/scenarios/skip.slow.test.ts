@@ -121,6 +121,14 @@ describe.each(rights.slice(0, 1))('skip, with %s', (_, pair) => {
     expect(shown).toMatchObject({ exit: 8, state: 'halted', incident: { lsn: stopped.context.lsn } })
     expect(shown.downstream?.holder).toBe(null)
     expect((await command(f, 'retry')).stdout).toContain('no follower is running')
+    for (const args of [
+      ['--reason', 'no place'],
+      ['--lsn', String(stopped.context.lsn), '--reason', ' '],
+    ])
+      expect(await command(f, 'skip', ...args)).toMatchObject({
+        code: 2,
+        stderr: expect.stringContaining('FLW-012'),
+      })
     const asked = await command(f, 'skip', '--lsn', String(stopped.context.lsn), '--reason', 'a test')
     expect(asked.stdout).toContain('at the next start')
     const again = await command(f, 'skip', '--lsn', String(stopped.context.lsn), '--reason', 'a test')

@@ -9,6 +9,9 @@ import { query, script } from './sql.ts'
 
 const atFirstStart: readonly FailpointName[] = ['start.captured', 'start.progress', 'start.slot']
 
+/** Those of a copy have a test of their own. */
+export const whileFollowing = failpointNames.filter((name) => !name.startsWith('copy.'))
+
 /** Of which hit to die at the most; more would mean to wait for long. */
 const latest: Partial<Record<FailpointName, number>> = {
   'connect.upstream': 4,
@@ -59,7 +62,7 @@ export async function killEverywhere(pair: Pair, times: number): Promise<Kills> 
   const load = await startLoad(follow.upstream, { seed: number })
   const tables = start(follow, undefined, ['--until', 'now'])
   expect(await tables.exit, tables.output).toMatchObject({ code: 0 })
-  const names = failpointNames.filter((name) => !atFirstStart.includes(name))
+  const names = whileFollowing.filter((name) => !atFirstStart.includes(name))
   let late = 0
   let all = 0
   for (const name of chance.shuffled(names.flatMap((name) => Array.from({ length: times }, () => name)))) {

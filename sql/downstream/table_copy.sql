@@ -1,0 +1,97 @@
+-- The initial copy: which tables' rows are here, and which are still to come. A table that is not `copied` takes no rows from the stream.
+-- Its row is written in the same transaction as the rows it speaks of.
+CREATE TABLE IF NOT EXISTS follower.copied_table (
+  follow text NOT NULL REFERENCES follower.progress ON DELETE CASCADE,
+  relation oid NOT NULL,
+  schema text NOT NULL,
+  name text NOT NULL,
+  state text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'copying', 'copied')),
+  parts_left integer,
+  lsn pg_lsn,
+  rows bigint NOT NULL DEFAULT 0,
+  bytes bigint NOT NULL DEFAULT 0,
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (follow, relation)
+);
+
+COMMENT ON TABLE follower.copied_table IS 'follower: the initial copy, one row per table and follow';
+COMMENT ON COLUMN follower.copied_table.relation IS 'OID of the table upstream, or of the root that its rows are sent as';
+COMMENT ON COLUMN follower.copied_table.state IS 'waiting: nothing of it is here; copying: what is here is ours and not all; copied: the progress speaks of it, too';
+COMMENT ON COLUMN follower.copied_table.parts_left IS 'parts that are not committed yet';
+COMMENT ON COLUMN follower.copied_table.lsn IS 'place in the upstream''s WAL that the copied rows stand for';
+COMMENT ON COLUMN follower.copied_table.bytes IS 'bytes of the copied rows in the format in which they came';
+
+-- Whoever copies holds the follow: as advance_progress, but nothing moves.
+CREATE OR REPLACE FUNCTION follower.hold_progress(name text, epoch bigint) RETURNS void
+  LANGUAGE plpgsql
+  SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM FROM follower.progress AS p
+    WHERE p.name = hold_progress.name AND p.epoch = hold_progress.epoch FOR SHARE;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the progress of the follow % is not of epoch % any more', hold_progress.name, hold_progress.epoch
+      USING ERRCODE = 'FLW11';
+  END IF;
+END
+$$;
+
+-- From here on what is in the table is ours. Same transaction as the look at what was in it before.
+CREATE OR REPLACE FUNCTION follower.begin_table_copy(name text, epoch bigint, relation oid, lsn pg_lsn, parts integer) RETURNS void
+  LANGUAGE plpgsql
+  SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM follower.hold_progress(begin_table_copy.name, begin_table_copy.epoch);
+  UPDATE follower.copied_table AS t
+     SET state = 'copying', parts_left = begin_table_copy.parts, lsn = begin_table_copy.lsn, rows = 0, bytes = 0, updated_at = clock_timestamp()
+   WHERE t.follow = begin_table_copy.name AND t.relation = begin_table_copy.relation AND t.state <> 'copied';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'table % of the follow % is not to be copied', begin_table_copy.relation, begin_table_copy.name
+      USING ERRCODE = 'FLW11';
+  END IF;
+END
+$$;
+
+-- In the transaction of the rows of one part. With the last one the table is copied.
+CREATE OR REPLACE FUNCTION follower.end_part_copy(name text, epoch bigint, relation oid, lsn pg_lsn, rows bigint, bytes bigint) RETURNS text
+  LANGUAGE plpgsql
+  SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  result text;
+BEGIN
+  PERFORM follower.hold_progress(end_part_copy.name, end_part_copy.epoch);
+  UPDATE follower.copied_table AS t
+     SET state = CASE t.parts_left WHEN 1 THEN 'copied' ELSE 'copying' END,
+         parts_left = t.parts_left - 1,
+         rows = t.rows + end_part_copy.rows,
+         bytes = t.bytes + end_part_copy.bytes,
+         updated_at = clock_timestamp()
+   WHERE t.follow = end_part_copy.name AND t.relation = end_part_copy.relation AND t.lsn = end_part_copy.lsn AND t.parts_left > 0
+  RETURNING t.state INTO result;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'table % of the follow % is not being copied', end_part_copy.relation, end_part_copy.name
+      USING ERRCODE = 'FLW11';
+  END IF;
+  RETURN result;
+END
+$$;
+
+REVOKE ALL ON FUNCTION follower.hold_progress(text, bigint), follower.begin_table_copy(text, bigint, oid, pg_lsn, integer),
+  follower.end_part_copy(text, bigint, oid, pg_lsn, bigint, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION follower.hold_progress(text, bigint) IS 'follower: fails where another daemon has taken the follow';
+COMMENT ON FUNCTION follower.begin_table_copy(text, bigint, oid, pg_lsn, integer) IS 'follower: rows of a table begin to come';
+COMMENT ON FUNCTION follower.end_part_copy(text, bigint, oid, pg_lsn, bigint, bigint) IS 'follower: rows of a part of a table are here';
+
+-- What of a copied schema comes after the rows: indexes, constraints, triggers. Each is removed in the transaction that makes it.
+CREATE TABLE IF NOT EXISTS follower.copy_step (
+  follow text NOT NULL REFERENCES follower.progress ON DELETE CASCADE,
+  number integer NOT NULL,
+  wave text NOT NULL CHECK (wave IN ('indexes', 'objects', 'foreign keys', 'last')),
+  label text NOT NULL,
+  statement text NOT NULL,
+  PRIMARY KEY (follow, number)
+);
+COMMENT ON TABLE follower.copy_step IS 'follower: statements of a copied schema that wait for the rows';
+COMMENT ON COLUMN follower.copy_step.wave IS 'indexes and objects before the stream, foreign keys and the last once all rows are there';
