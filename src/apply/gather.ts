@@ -6,7 +6,7 @@ import {
   type Transaction,
 } from '../model/changes.ts'
 import type { Relation } from '../model/relation.ts'
-import type { SetPlan, SetStatement } from '../model/set.ts'
+import type { SetPlan, SetStatement } from '../model/statement.ts'
 import type { Pipeline } from '../postgres/pipeline.ts'
 import { ArrayText, CopyRows } from './encode.ts'
 import { NetChanges, netDelete, netInsert, netPass, netReplace, netUpdate } from './net.ts'

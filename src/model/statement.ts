@@ -1,5 +1,4 @@
 import type { Relation } from './relation.ts'
-import type { SetPlan } from './set.ts'
 import type { TableOwner, TargetTable } from './target.ts'
 
 /** One SQL statement for one shape of change, and which of the change's values its parameters take. */
@@ -13,6 +12,28 @@ export interface RowStatement {
   readonly owner?: TableOwner
   /** In place of `types` then: each parameter as an expression of its type. */
   readonly casts?: readonly string[]
+}
+
+/** COPY of new rows. */
+export interface CopyStatement {
+  readonly sql: string
+  /** Columns of the tuple that it takes, in its order. */
+  readonly columns: readonly number[]
+}
+
+/** One statement for many rows: each parameter is an array of one column's values, of `columns` in order. */
+export interface SetStatement extends RowStatement {
+  readonly columns: readonly number[]
+}
+
+/** What one table's changes need on the quick ways. */
+export interface SetPlan {
+  /** Columns of the tuple that find a row; empty where rows are only inserted. */
+  readonly key: readonly number[]
+  readonly insert: CopyStatement
+  /** Absent where rows are only inserted. */
+  readonly update?: SetStatement
+  readonly delete?: SetStatement
 }
 
 /** What makes two changes of one table take the same statement. */

@@ -1,6 +1,6 @@
 import { operationInsert } from '../model/changes.ts'
 import type { Relation } from '../model/relation.ts'
-import type { CopyStatement, SetPlan, SetStatement } from '../model/set.ts'
+import type { CopyStatement, SetPlan, SetStatement } from '../model/statement.ts'
 import type { TargetColumn, TargetTable } from '../model/target.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { tableExpression } from './truncate.ts'
