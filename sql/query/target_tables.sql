@@ -63,9 +63,12 @@ SELECT
       'generated', a.attgenerated <> '',
       'identityAlways', a.attidentity = 'a',
       'equality', e.operator,
+      -- 0 where a list of values can't be told in one array: of arrays, and of those whose elements are told apart otherwise
+      'arrayOid', CASE WHEN y.typdelim = ',' AND y.typcategory <> 'A' THEN y.typarray::bigint ELSE 0 END,
       'exact', coalesce(e.exact, false) AND coalesce(l.collisdeterministic, true)
     ) ORDER BY a.attnum), '[]')
     FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
     LEFT JOIN equality e ON e.oid = a.atttypid
     LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
@@ -83,5 +86,7 @@ SELECT
     WHERE i.indrelid = c.oid AND NOT i.indimmediate) AS deferrable_keys,
   EXISTS (
     SELECT FROM replica_trigger g
-    WHERE g.tgrelid = c.oid OR g.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(c.oid) p)) AS replica_triggers
+    WHERE g.tgrelid = c.oid OR g.tgrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(c.oid) p))
+  OR EXISTS (
+    SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1') AS replica_triggers
 FROM target c;

@@ -10,6 +10,7 @@ import type { ApplyEvents } from './events.ts'
 import type { Place } from './place.ts'
 import type { ApplySession } from './session.ts'
 import { applyStep, type OnConflict } from './stepwise.ts'
+import { addWays, noWays } from './ways.ts'
 
 /** Replays the DDL messages of one transaction on the apply connection, inside its open transaction. */
 export interface DdlSteps {
@@ -35,7 +36,33 @@ export interface Inbox {
   next(): Promise<Work | undefined>
 }
 
+/** So many are applied one by one where one of them fails. */
+const fewTransactions = 16
+
+/**
+ * Changes of one batch in order. A row that many of them update gets a version from each, which nobody can prune before the
+ * commit and each of the next has to pass.
+ */
+const maxOrderedChanges = 1000
+
+/** Parts of at most `maxOrderedChanges`, or one transaction. */
+function split(batch: readonly Transaction[]): Transaction[][] {
+  const parts: Transaction[][] = []
+  let changes = Number.POSITIVE_INFINITY
+  for (const transaction of batch) {
+    changes += transaction.changes
+    if (changes > maxOrderedChanges) {
+      parts.push([])
+      changes = transaction.changes
+    }
+    parts.at(-1)!.push(transaction)
+  }
+  return parts
+}
+
 export class Applier {
+  /** Of the batch in hand. */
+  private ways = noWays()
   private readonly session: ApplySession
   private readonly onConflict: OnConflict
   private readonly ddl: DdlPort
@@ -65,20 +92,42 @@ export class Applier {
       }
       const began = performance.now()
       const unchanged = this.session.unchanged
-      await this.apply(work.batch)
-      await this.session.settle()
-      this.events.applied(work.batch, performance.now() - began, this.session.unchanged - unchanged)
+      this.ways = noWays()
+      for (const part of await this.parts(work.batch)) {
+        await this.apply(part, true)
+        await this.session.settle()
+      }
+      const milliseconds = performance.now() - began
+      this.events.applied(work.batch, milliseconds, this.session.unchanged - unchanged, this.ways)
       if (this.session.statements.tooMany) await this.session.statements.reset()
     }
   }
 
-  private async apply(batch: readonly Transaction[]): Promise<void> {
+  /** Large batches are for changes that are put together. */
+  private async parts(batch: readonly Transaction[]): Promise<(readonly Transaction[])[]> {
+    const { gatherer, statements } = this.session
+    let changes = 0
+    for (const transaction of batch) changes += transaction.changes
+    if (batch.length === 1 || changes <= maxOrderedChanges) return [batch]
+    try {
+      await statements.load(batch.flatMap(({ relations }) => [...relations.keys()]))
+    } catch {
+      // A table is missing downstream: the parts before it can be applied.
+      return split(batch)
+    }
+    return gatherer?.mayBeLarge(batch) ? [batch] : split(batch)
+  }
+
+  /** `together`: many changes by one statement, where that may be. */
+  private async apply(batch: readonly Transaction[], together: boolean): Promise<void> {
     const last = batch[batch.length - 1]!
+    this.session.together = false
     try {
       if (last.ddl) await this.one(last, false)
       else {
-        await sendBatch(this.session, batch)
+        const ways = await sendBatch(this.session, batch, together)
         await this.session.commit(last)
+        addWays(this.ways, ways)
       }
     } catch (error) {
       // What the server said counts: it may be a reason that passes.
@@ -87,13 +136,27 @@ export class Applier {
       if (reason === undefined) throw applyError(cause, this.placeOf(last))
       await this.session.rollback()
       this.events.redone(batch, reason)
-      for (const transaction of batch) {
-        await this.stepwise(transaction)
+      await this.again(batch, this.session.together)
+    }
+  }
+
+  /** What failed is done again: a large batch by halves, until the transaction is found that can't be applied; a small one in order. */
+  private async again(batch: readonly Transaction[], wasTogether: boolean): Promise<void> {
+    if (batch.length > fewTransactions) {
+      const half = batch.length >> 1
+      for (const part of [batch.slice(0, half), batch.slice(half)]) {
+        await this.apply(part, true)
         await this.session.settle()
       }
-      // Functions of owners that say which value was refused read each value twice.
-      if (this.session.statements.wall.ran) await this.session.statements.reset()
+      return
     }
+    if (wasTogether) return this.apply(batch, false)
+    for (const transaction of batch) {
+      await this.stepwise(transaction)
+      await this.session.settle()
+    }
+    // Functions of owners that say which value was refused read each value twice.
+    if (this.session.statements.wall.ran) await this.session.statements.reset()
   }
 
   /** Only what a step by step run may do better, or name better, is done again. */
@@ -155,6 +218,7 @@ export class Applier {
     await flush()
     await failpointOn('apply.mid-batch', session.client)
     await session.commit(transaction)
+    this.ways.ordered += transaction.changes
   }
 
   private placeOf(transaction: Transaction): Place {

@@ -1,7 +1,9 @@
 import { messageLogical, messageTruncate, messageUpdate, type Transaction } from '../model/changes.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import type { ServerError } from '../postgres/response.ts'
+import type { Gatherer } from './gather.ts'
 import type { ApplySession } from './session.ts'
+import { noWays, type Ways } from './ways.ts'
 import { writeChange, writeStatement } from './write.ts'
 
 /** The quick way did not do what was expected: roll back and go step by step. */
@@ -20,30 +22,65 @@ const lookEvery = 256
 export const exchangeLimit = 20_000
 
 /**
- * Sends the changes of whole transactions in one exchange, after BEGIN, and checks that each met exactly one
- * row. Leaves the downstream transaction open for `commit`. Throws BatchFailed where anything else happened.
+ * For statements over many rows: find each by its index, whatever is known of the table's size, and plan once. What else the
+ * session runs is planned as ever.
  */
-export async function sendBatch(session: ApplySession, batch: readonly Transaction[]): Promise<void> {
+const planForSets = `SELECT ${['hashjoin', 'mergejoin', 'seqscan', 'bitmapscan']
+  .map((way) => `pg_catalog.set_config('enable_${way}', 'off', true)`)
+  .join(', ')}, pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)`
+
+/**
+ * Sends the changes of whole transactions in one exchange, after BEGIN, and checks that each met exactly one
+ * row. `together`: many changes by one statement, where that may be. Leaves the downstream transaction open for `commit`. Throws BatchFailed where anything else happened.
+ */
+export async function sendBatch(
+  session: ApplySession,
+  batch: readonly Transaction[],
+  together: boolean,
+): Promise<Ways> {
   await failpointOn('apply.begin', session.client)
   session.statements.makesView = undefined
-  await session.statements.load(batch.flatMap((transaction) => [...transaction.relations]))
+  await session.statements.load(batch.flatMap((transaction) => [...transaction.relations.keys()]))
   session.pipeline.open()
   for (const statement of session.begin) session.pipeline.statement(statement)
+  const gatherer = together ? gathererFor(session, batch) : undefined
+  session.together = gatherer !== undefined
+  if (gatherer) session.pipeline.statement(planForSets)
   let changes = 0
   for (const transaction of batch) {
     session.cursor.seek(transaction)
     while (!session.pipeline.refused && session.cursor.advance()) {
       if (isIgnored(session)) continue
-      sendChange(session, transaction)
+      if (!gatherer || !gather(session, gatherer)) sendChange(session, transaction)
       if (++changes % lookEvery !== 0) continue
+      if (gatherer?.full) gatherer.flush()
       if (session.pipeline.writer.congested) await session.pipeline.drained()
       if (session.pipeline.sent < exchangeLimit) continue
       await expectOneRowEach(session)
       session.pipeline.open()
     }
   }
+  gatherer?.flush()
   await failpointOn('apply.mid-batch', session.client)
   await expectOneRowEach(session)
+  return gatherer?.ways ?? { ...noWays(), ordered: changes }
+}
+
+/** Undefined where the batch is applied in order. */
+function gathererFor(session: ApplySession, batch: readonly Transaction[]): Gatherer | undefined {
+  const changes = batch.reduce((sum, transaction) => sum + transaction.changes, 0)
+  if (!session.gatherer || changes < session.togetherFrom) return undefined
+  return session.gatherer.begin(batch) ? session.gatherer : undefined
+}
+
+/** Gives the message under the cursor to the gatherer. False where it is to be sent by itself, after what came before it. */
+function gather({ cursor, change, relations }: ApplySession, gatherer: Gatherer): boolean {
+  if (cursor.type === messageTruncate || cursor.type === messageLogical) {
+    gatherer.flush()
+    return false
+  }
+  change.read(cursor.buffer, cursor.offset)
+  return gatherer.take(relations[cursor.index]!, cursor.buffer, cursor.offset, cursor.length)
 }
 
 /** Whether the message under the cursor is a row of a materialized view. Its relation is loaded. */
@@ -82,6 +119,6 @@ export async function expectOneRowEach({ pipeline }: ApplySession): Promise<void
   if (result.completed !== sent) throw new Error(`${sent} statements sent, ${result.completed} completed`)
   for (let i = 0; i < sent; i++) {
     const count = pipeline.counts[i]!
-    if (count !== 1 && count !== -1) throw new BatchFailed(undefined)
+    if (count !== (pipeline.expected.get(i) ?? 1) && count !== -1) throw new BatchFailed(undefined)
   }
 }

@@ -10,6 +10,7 @@ import { Pipeline } from '../postgres/pipeline.ts'
 import { sql } from '../postgres/sql.ts'
 import { Cascades } from './cascades.ts'
 import { progressError } from './errors.ts'
+import { Gatherer } from './gather.ts'
 import { Statements } from './statements.ts'
 import type { Waiting } from './waiting.ts'
 
@@ -40,6 +41,12 @@ export class ApplySession {
   readonly waiting: Waiting
   readonly cursor = new ChangeCursor()
   readonly change = new RowChange()
+  /** Absent where foreign keys and triggers act: then the order of the upstream counts. */
+  readonly gatherer: Gatherer | undefined
+  /** Whether the attempt in hand uses it. */
+  together = false
+  /** Batches of fewer changes are applied in order: faster then, with better errors. */
+  readonly togetherFrom: number
   /** What the progress row holds: the end of the last transaction that is committed here. */
   position: Lsn
   /** Unchanged TOAST values met so far. */
@@ -65,6 +72,7 @@ export class ApplySession {
     position: Lsn
     replicationRole: ReplicationRole
     ordinaryTriggers: OnOrdinaryTriggers
+    togetherFrom: number
     waiting: Waiting
     incidentRows: boolean
   }) {
@@ -83,6 +91,10 @@ export class ApplySession {
       isOrigin && options.ordinaryTriggers === 'halt',
       options.waiting,
     )
+    this.togetherFrom = options.togetherFrom
+    this.gatherer = isOrigin
+      ? undefined
+      : new Gatherer(this.statements, this.pipeline, this.change, new RowChange())
     this.begin = isOrigin ? ['BEGIN', deferConstraints] : ['BEGIN']
     this.cascades = isOrigin ? new Cascades(options.client) : undefined
   }

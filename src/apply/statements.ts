@@ -1,7 +1,7 @@
 import type pg from 'pg'
 import type { RowChange } from '../model/changes.ts'
 import type { Relation } from '../model/relation.ts'
-import type { ChangeShape, Planner, RowStatement } from '../model/statement.ts'
+import type { ChangeShape, Planner, RowStatement, SetPlan, SetStatement } from '../model/statement.ts'
 import type { TableOwner, TargetTable } from '../model/target.ts'
 import { refuseTriggers } from './ordinary-triggers.ts'
 import { isSameOwner, loadOwners, requireActing } from './owners.ts'
@@ -18,6 +18,8 @@ export interface RelationStatements {
   readonly identityAlways: IdentityAlways
   readonly common: (Prepared | undefined)[]
   readonly others: Map<string, Prepared>
+  /** By what is done to the table: how it is put together, or that it can't be. */
+  readonly sets: Map<number, SetPlan | undefined>
   /** The same with the rights of the table's owner, once it is needed. */
   asOwner?: RelationStatements
 }
@@ -77,7 +79,14 @@ export class Statements {
       )
       const key = always.filter((at) => relation.columns[at]!.key)
       const identityAlways = { key, others: key.length < always.length }
-      this.known.set(relation, { relation, target, identityAlways, common: [], others: new Map() })
+      this.known.set(relation, {
+        relation,
+        target,
+        identityAlways,
+        common: [],
+        others: new Map(),
+        sets: new Map(),
+      })
     }
   }
 
@@ -92,7 +101,7 @@ export class Statements {
     if (!known.asOwner) {
       requireActing(known.relation, owner, this.client.user ?? '')
       const target = { ...known.target, asOwner: true }
-      known.asOwner = { ...known, target, common: [], others: new Map() }
+      known.asOwner = { ...known, target, common: [], others: new Map(), sets: new Map() }
     }
     return known.asOwner
   }
@@ -133,6 +142,22 @@ export class Statements {
   forShape(known: RelationStatements, shape: ChangeShape): Prepared {
     const key = shapeKey(shape)
     return this.keep(known, key, () => this.planner.row(known.relation, known.target, shape))
+  }
+
+  /** Whether the table's changes may be put together, apart from those of others. */
+  isFree({ target }: RelationStatements): boolean {
+    return this.planner.isFree(target)
+  }
+
+  /** How, when `operations` are done to it; undefined: one by one. */
+  sets(known: RelationStatements, operations: number): SetPlan | undefined {
+    if (!known.sets.has(operations))
+      known.sets.set(operations, this.planner.sets(known.relation, known.target, operations))
+    return known.sets.get(operations)
+  }
+
+  forSet(known: RelationStatements, statement: SetStatement): Prepared {
+    return this.keep(known, statement.sql, () => statement)
   }
 
   existence(known: RelationStatements, shape: ChangeShape): Prepared {

@@ -6,11 +6,7 @@ import type { Prepared } from './prepared.ts'
 /** Writes one change as Bind and Execute of its statement, its values straight from the received bytes. */
 export function writeChange(writer: MessageWriter, prepared: Prepared, change: RowChange): void {
   const { parameters } = prepared.statement
-  if (!prepared.parsed) {
-    writer.parse(prepared.name, prepared.statement.sql, prepared.statement.types)
-    // What has no name is parsed each time.
-    prepared.parsed = prepared.name !== ''
-  }
+  parseOnce(writer, prepared)
   let bytes = 0
   for (let i = 0; i < parameters.length; i++) {
     const ref = parameters[i]!
@@ -28,6 +24,14 @@ export function writeChange(writer: MessageWriter, prepared: Prepared, change: R
     else writer.nullValue()
   }
   writer.endBindAndExecute()
+}
+
+/** Has the server know the statement by its name. */
+export function parseOnce(writer: MessageWriter, prepared: Prepared): void {
+  if (prepared.parsed) return
+  writer.parse(prepared.name, prepared.statement.sql, prepared.statement.types)
+  // What has no name is parsed each time.
+  prepared.parsed = prepared.name !== ''
 }
 
 /** Writes a statement that takes no values. */

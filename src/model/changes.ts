@@ -9,6 +9,12 @@ export const messageDelete = 0x44 // D
 export const messageTruncate = 0x54 // T
 export const messageLogical = 0x4d // M
 
+/** What a transaction does to a table, as bits. */
+export const operationInsert = 1
+export const operationUpdate = 2
+export const operationDelete = 4
+export const operationTruncate = 8
+
 /** A message that is no row; rare, so an object is fine. */
 export type SideMessage =
   | { readonly kind: 'truncate'; readonly relations: readonly Relation[]; readonly restartIdentity: boolean }
@@ -32,8 +38,8 @@ export interface Transaction {
   /** Where it starts in the first chunk, and ends in the last. */
   readonly start: number
   readonly end: number
-  /** Definitions that its rows use. */
-  readonly relations: ReadonlySet<Relation>
+  /** Definitions that its rows use, and what is done to each: `operation…` or'ed together. */
+  readonly relations: ReadonlyMap<Relation, number>
   /** TRUNCATE and DDL messages: a stored message of these types has its index here in place of a relation's. */
   readonly sides: readonly SideMessage[]
   readonly ddl: boolean

@@ -14,6 +14,28 @@ export interface RowStatement {
   readonly casts?: readonly string[]
 }
 
+/** COPY of new rows. */
+export interface CopyStatement {
+  readonly sql: string
+  /** Columns of the tuple that it takes, in its order. */
+  readonly columns: readonly number[]
+}
+
+/** One statement for many rows: each parameter is an array of one column's values, of `columns` in order. */
+export interface SetStatement extends RowStatement {
+  readonly columns: readonly number[]
+}
+
+/** What one table's changes need on the quick ways. */
+export interface SetPlan {
+  /** Columns of the tuple that find a row; empty where rows are only inserted. */
+  readonly key: readonly number[]
+  readonly insert: CopyStatement
+  /** Absent where rows are only inserted. */
+  readonly update?: SetStatement
+  readonly delete?: SetStatement
+}
+
 /** What makes two changes of one table take the same statement. */
 export interface ChangeShape {
   readonly operation: 'insert' | 'update' | 'delete'
@@ -33,4 +55,8 @@ export interface Planner {
   /** Asks whether the row that an update or delete means is there. */
   exists(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement
   truncate(targets: readonly TargetTable[], restartIdentity: boolean): string
+  /** Whether the order of the table's changes among those of other tables matters to nobody. */
+  isFree(target: TargetTable): boolean
+  /** How changes of the table may be put together, when `operations` are done to it; undefined where they may not. */
+  sets(relation: Relation, target: TargetTable, operations: number): SetPlan | undefined
 }

@@ -11,7 +11,7 @@ export interface TargetTable {
   readonly uniqueKeys: readonly (readonly string[])[]
   /** A unique or exclusion constraint is deferrable: ON CONFLICT then has to name another one. */
   readonly deferrableKeys: boolean
-  /** Row triggers that fire under session_replication_role = replica: they may suppress a change. */
+  /** Triggers that fire under session_replication_role = replica, or rules: they may suppress a change, or see others. */
   readonly replicaTriggers: boolean
   /** Whose code its rows run; absent where that is a superuser or the daemon's own role. */
   readonly owner?: TableOwner
@@ -49,6 +49,8 @@ export interface TargetColumn {
   readonly identityAlways: boolean
   /** `OPERATOR(schema.=)` of the type; null for those without one (json, xml, point, …). */
   readonly equality: string | null
+  /** The type's array type; 0 where its values can't stand in one. */
+  readonly arrayOid: number
   /** Equal values are the same bytes: not so for 0 and -0, 1.0 and 1.00, 1 day and 24:00:00. */
   readonly exact: boolean
 }

@@ -1,8 +1,9 @@
 import type { Planner } from '../model/statement.ts'
+import { isFree, planSets } from './sets.ts'
 import { planDelete, planExists, planInsert, planReplace, planUpdate } from './statements.ts'
 import { planTruncate } from './truncate.ts'
 
-/** The ordered path: each change becomes one statement, in upstream order. */
+/** On the ordered path each change becomes one statement, in upstream order; on the others one is for many. */
 export const planner: Planner = {
   row(relation, target, shape) {
     switch (shape.operation) {
@@ -16,4 +17,6 @@ export const planner: Planner = {
   },
   exists: planExists,
   truncate: planTruncate,
+  isFree,
+  sets: planSets,
 }

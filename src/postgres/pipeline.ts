@@ -24,6 +24,8 @@ export class Pipeline {
   readonly writer: MessageWriter
   /** Affected rows of each completed statement of this exchange, in order; -1 without a count. */
   counts = new Int32Array(1024)
+  /** Of statements that are to meet another number of rows than one: which. */
+  readonly expected = new Map<number, number>()
   private completed = 0
   private error: ServerError | undefined
   private lastTag = 0
@@ -46,6 +48,7 @@ export class Pipeline {
     this.completed = 0
     this.error = undefined
     this.lastTag = 0
+    this.expected.clear()
     this.writer.executes = 0
     this.giveBack = takeSocket(this.client, (chunk) => {
       try {
@@ -80,6 +83,30 @@ export class Pipeline {
   statement(sql: string): void {
     this.writer.parse('', sql, [])
     this.writer.bind('', 0, 0)
+    this.writer.endBindAndExecute()
+  }
+
+  /**
+   * COPY … FROM STDIN and its data, in messages. The server reads them from the pipeline like any other ones, and passes
+   * over them where it refuses the statement.
+   * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-COPY
+   */
+  copy(sql: string, data: readonly Buffer[], rows: number): void {
+    this.expected.set(this.sent, rows)
+    this.statement(sql)
+    for (const message of data) this.writer.raw(message)
+    this.writer.message('c')
+  }
+
+  /** Runs a statement that the server knows, and that is to meet so many rows. */
+  bindValues(name: string, values: readonly Buffer[], rows: number): void {
+    this.expected.set(this.sent, rows)
+    this.writer.bind(
+      name,
+      values.length,
+      values.reduce((sum, value) => sum + value.length, 0),
+    )
+    for (const value of values) this.writer.value(value, 0, value.length)
     this.writer.endBindAndExecute()
   }
 

@@ -100,6 +100,12 @@ export class MessageWriter {
     this.socket.write(source.subarray(from, from + length))
   }
 
+  /** Hands over bytes that are whole messages already. */
+  raw(bytes: Buffer): void {
+    this.flush()
+    this.socket.write(bytes)
+  }
+
   /** Ends Bind and runs the portal to its end. */
   endBindAndExecute(): void {
     this.executes++

@@ -137,7 +137,10 @@ function newerCapture(): FollowerError {
 }
 
 /** The rows of a CREATE TABLE AS tell the order of its columns, which a state does not. */
-function columnOrder(message: DdlMessage, relations: ReadonlySet<Relation>): readonly string[] | undefined {
+function columnOrder(
+  message: DdlMessage,
+  relations: ReadonlyMap<Relation, number>,
+): readonly string[] | undefined {
   const table = message.objects[0]
   const state = table?.state
   if (!state) return undefined
@@ -148,5 +151,5 @@ function columnOrder(message: DdlMessage, relations: ReadonlySet<Relation>): rea
     table.names[1] === name &&
     columns.length === count &&
     columns.every((column) => `column ${quoteIdentifier(column.name)}.type` in state)
-  return [...relations].find(all)?.columns.map((column) => column.name)
+  return [...relations.keys()].find(all)?.columns.map((column) => column.name)
 }

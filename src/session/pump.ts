@@ -7,11 +7,8 @@ import type { TransactionQueue } from '../transaction/queue.ts'
 /** Bytes of one batch: beyond this a larger one gains nothing and holds locks for longer. */
 const maxBatchBytes = 8 * 1024 * 1024
 
-/**
- * Changes of one batch. A row that many of them update gets a version from each, which nobody can prune before the
- * commit and each of the next has to pass; and a follower that dies often must get a batch done in between.
- */
-const maxBatchChanges = 1000
+/** Changes of one batch: a follower that dies often must get one done in between. The applier takes fewer where they go one by one. */
+const maxBatchChanges = 50_000
 
 /**
  * Stands between what arrives and what is applied: hands out batches, and moves of the row while idle, in

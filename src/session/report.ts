@@ -1,5 +1,6 @@
 import type { ApplyEvents } from '../apply/events.ts'
 import { placeContext } from '../apply/place.ts'
+import type { Ways } from '../apply/ways.ts'
 import { failpointHits } from '../failpoints.ts'
 import type { Transaction } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'
@@ -58,20 +59,29 @@ export class Report {
     clearInterval(this.timer)
   }
 
-  applied(batch: readonly Transaction[], milliseconds: number, unchanged: number): void {
+  applied(batch: readonly Transaction[], milliseconds: number, unchanged: number, ways: Ways): void {
     const { metrics, name: downstream } = this
     const now = Date.now()
     let rows = 0
+    let bytes = 0
+    const counts = { insert: 0, update: 0, delete: 0, truncate: 0 }
     for (const transaction of batch) {
       rows += transaction.changes
-      for (const [operation, count] of Object.entries(transaction.counts))
-        if (count > 0) metrics.applyRows.inc({ downstream, operation }, count)
-      metrics.applyBytes.inc({ downstream }, transaction.bytes)
+      bytes += transaction.bytes
+      counts.insert += transaction.counts.insert
+      counts.update += transaction.counts.update
+      counts.delete += transaction.counts.delete
+      counts.truncate += transaction.counts.truncate
       metrics.latencySeconds.observe(
         { downstream },
         Math.max(0, (now - unixMilliseconds(transaction.commitTime)) / 1000),
       )
     }
+    for (const [operation, count] of Object.entries(counts))
+      if (count > 0) metrics.applyRows.inc({ downstream, operation }, count)
+    for (const [way, count] of Object.entries(ways))
+      if (count > 0) metrics.applyWays.inc({ downstream, way }, count)
+    metrics.applyBytes.inc({ downstream }, bytes)
     metrics.applyBatches.inc({ downstream })
     metrics.unchangedToast.inc({ downstream }, unchanged)
     metrics.applyTransactions.inc({ downstream }, batch.length)
@@ -129,7 +139,8 @@ export class Report {
   }
 
   readonly redone: ApplyEvents['redone'] = (batch, reason) => {
-    this.log.debug({ transactions: batch.length, reason }, 'batch rolled back, applied step by step')
+    this.metrics.applyRedone.inc({ downstream: this.name })
+    this.log.debug({ transactions: batch.length, reason }, 'batch rolled back, to be applied in parts')
   }
 
   private tick(): void {

@@ -24,6 +24,9 @@ import { bufferLimit, makeSource, type Source, startStream } from './source.ts'
 import { UnpublishedWatch } from './unpublished.ts'
 import { Watch } from './watch.ts'
 
+/** Changes of a batch from which on they are put together by table. Tests set it, so that small ones are, too. */
+const togetherFrom = Number(process.env.FOLLOWER_TOGETHER_FROM ?? 100)
+
 /** After the wish to stop, this long for the batch in hand; then it is rolled back. */
 const drainMs = 7000
 
@@ -186,11 +189,11 @@ async function wire(
     if (queue.bytes < bufferLimit / 2) source.receiver.hold('queue', false)
   }
   const events: ApplyEvents = {
-    applied: (batch, milliseconds, unchanged) => {
+    applied: (batch, milliseconds, unchanged, ways) => {
       tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
       queue.done()
       progressed()
-      report.applied(batch, milliseconds, unchanged)
+      report.applied(batch, milliseconds, unchanged, ways)
     },
     moved: (lsn) => {
       tracker.moved(lsn, performance.now())
@@ -215,6 +218,7 @@ async function wire(
     position: position.lsn,
     replicationRole: prepared.replicationRole,
     ordinaryTriggers: settings.ordinaryTriggers,
+    togetherFrom,
     waiting: new Waiting(context.waiting.keys(), settings.name),
     incidentRows: settings.incidentRows,
   })

@@ -81,6 +81,12 @@ export function createMetrics() {
     applyBatches: counter('apply_batches', 'Downstream transactions committed.', D),
     applyTransactions: counter('apply_transactions', 'Upstream transactions applied.', D),
     applyRows: counter('apply_rows', 'Row changes applied.', ['downstream', 'operation']),
+    applyWays: counter(
+      'apply_rows_by_way',
+      'Row changes applied: copied, as part of a net change, or each by a statement of its own.',
+      ['downstream', 'way'],
+    ),
+    applyRedone: counter('apply_batches_redone', 'Batches that were rolled back and applied in parts.', D),
     applyBytes: counter('apply_bytes', 'Bytes of row changes applied.', D),
     unchangedToast: counter(
       'unchanged_toast',

@@ -5,6 +5,10 @@ import {
   messageTruncate,
   messageUpdate,
   type OperationCounts,
+  operationDelete,
+  operationInsert,
+  operationTruncate,
+  operationUpdate,
   type SideMessage,
   type StoredChunk,
   type Transaction,
@@ -111,12 +115,18 @@ export class Assembler {
     const index = this.indexOf(oid)
     const relation = this.relations[index]!
     if (relation.schema === ownSchema) return
-    open.relations.add(relation)
     open.append(index, buffer, offset, length)
     const type = buffer[offset]
-    if (type === messageInsert) open.counts.insert++
-    else if (type === messageUpdate) open.counts.update++
-    else open.counts.delete++
+    if (type === messageInsert) {
+      open.counts.insert++
+      open.touch(relation, operationInsert)
+    } else if (type === messageUpdate) {
+      open.counts.update++
+      open.touch(relation, operationUpdate)
+    } else {
+      open.counts.delete++
+      open.touch(relation, operationDelete)
+    }
   }
 
   truncate(oids: readonly number[], _cascade: boolean, restartIdentity: boolean): void {
@@ -125,7 +135,7 @@ export class Assembler {
       .filter((relation) => relation.schema !== ownSchema)
     if (relations.length === 0) return
     const open = this.opened()
-    for (const relation of relations) open.relations.add(relation)
+    for (const relation of relations) open.touch(relation, operationTruncate)
     open.counts.truncate++
     open.appendSide({ kind: 'truncate', relations, restartIdentity }, messageTruncate)
   }
@@ -156,7 +166,7 @@ export class Assembler {
 class OpenTransaction {
   readonly chunks: (Buffer | StoredChunk)[]
   readonly start: number
-  readonly relations = new Set<Relation>()
+  readonly relations = new Map<Relation, number>()
   readonly sides: SideMessage[] = []
   ddl = false
   changes = 0
@@ -168,6 +178,8 @@ class OpenTransaction {
   private readonly writer: ChangeWriter
   private readonly handlers: Pick<AssemblerHandlers, 'spill'>
   private file: SpillFile | undefined
+  private lastRelation: Relation | undefined
+  private lastOperation = 0
 
   constructor(xid: number, writer: ChangeWriter, handlers: Pick<AssemblerHandlers, 'spill'>) {
     this.xid = xid
@@ -186,6 +198,14 @@ class OpenTransaction {
     this.changes++
     this.bytes += length
     this.held += length
+  }
+
+  /** Notes what is done to a table; most rows do what the one before did. */
+  touch(relation: Relation, operation: number): void {
+    if (relation === this.lastRelation && operation === this.lastOperation) return
+    this.lastRelation = relation
+    this.lastOperation = operation
+    this.relations.set(relation, (this.relations.get(relation) ?? 0) | operation)
   }
 
   release(): void {

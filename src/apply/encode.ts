@@ -1,0 +1,138 @@
+import { type Tuple, valueNull } from '../model/tuple.ts'
+
+const blockSize = 256 * 1024
+/** Type byte and length of a CopyData message. */
+const copyHeader = 5
+
+const backslash = 0x5c
+const quote = 0x22
+
+/**
+ * Rows as COPY's text format has them, in blocks that are CopyData messages.
+ * https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS-TEXT
+ */
+export class CopyRows {
+  rows = 0
+  /** Of the values, about. */
+  bytes = 0
+  private full: Buffer[] = []
+  private block = newBlock()
+  private at = copyHeader
+
+  add(tuple: Tuple, columns: readonly number[]): void {
+    for (let i = 0; i < columns.length; i++) {
+      if (i > 0) this.byte(0x09)
+      const column = columns[i]!
+      if (tuple.kind[column] === valueNull) {
+        this.byte(backslash)
+        this.byte(0x4e)
+      } else this.value(tuple.buffer, tuple.start[column]!, tuple.length[column]!)
+    }
+    this.byte(0x0a)
+    this.rows++
+  }
+
+  /** The messages so far; begins anew. */
+  take(): readonly Buffer[] {
+    this.end()
+    const { full } = this
+    this.full = []
+    this.rows = 0
+    this.bytes = 0
+    return full
+  }
+
+  private value(source: Buffer, from: number, length: number): void {
+    this.bytes += length
+    let { block, at } = this
+    const limit = block.length - 1
+    for (let i = from; i < from + length; i++) {
+      if (at >= limit) {
+        this.at = at
+        this.end()
+        block = this.block
+        at = this.at
+      }
+      const byte = source[i]!
+      if (byte > backslash || !isSpecial(byte)) block[at++] = byte
+      else {
+        block[at++] = backslash
+        block[at++] = byte === 0x09 ? 0x74 : byte === 0x0a ? 0x6e : byte === 0x0d ? 0x72 : backslash
+      }
+    }
+    this.at = at
+  }
+
+  private byte(value: number): void {
+    if (this.at === this.block.length) this.end()
+    this.block[this.at++] = value
+  }
+
+  private end(): void {
+    if (this.at === copyHeader) return
+    this.block[0] = 0x64
+    this.block.writeInt32BE(this.at - 1, 1)
+    this.full.push(this.block.subarray(0, this.at))
+    this.block = newBlock()
+    this.at = copyHeader
+  }
+}
+
+function newBlock(): Buffer {
+  return Buffer.allocUnsafeSlow(blockSize)
+}
+
+/** Tab, line feed, carriage return, backslash. */
+function isSpecial(byte: number): boolean {
+  return byte === backslash || byte === 0x0a || byte === 0x0d || byte === 0x09
+}
+
+/**
+ * Values of one column as an array's text.
+ * https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+ */
+export class ArrayText {
+  private buffer = Buffer.allocUnsafeSlow(64 * 1024)
+  private at = 0
+
+  begin(): void {
+    // What was handed over is not touched again.
+    this.buffer = Buffer.allocUnsafeSlow(Math.max(64 * 1024, this.at * 2))
+    this.buffer[0] = 0x7b
+    this.at = 1
+  }
+
+  add(tuple: Tuple, column: number): void {
+    const length = tuple.kind[column] === valueNull ? 4 : tuple.length[column]!
+    this.room(2 * length + 3)
+    const { buffer } = this
+    let { at } = this
+    if (at > 1) buffer[at++] = 0x2c
+    if (tuple.kind[column] === valueNull) at += buffer.write('NULL', at, 'latin1')
+    else {
+      const source = tuple.buffer
+      const from = tuple.start[column]!
+      buffer[at++] = quote
+      for (let i = from; i < from + length; i++) {
+        const byte = source[i]!
+        if (byte === quote || byte === backslash) buffer[at++] = backslash
+        buffer[at++] = byte
+      }
+      buffer[at++] = quote
+    }
+    this.at = at
+  }
+
+  end(): Buffer {
+    this.room(1)
+    this.buffer[this.at++] = 0x7d
+    return this.buffer.subarray(0, this.at)
+  }
+
+  private room(bytes: number): void {
+    if (this.at + bytes <= this.buffer.length) return
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.at + bytes))
+    this.buffer.copy(larger, 0, 0, this.at)
+    this.buffer = larger
+  }
+}
