@@ -1,5 +1,5 @@
 import { FollowerError } from '../errors.ts'
-import { messageLogical, type Transaction } from '../model/changes.ts'
+import { changesIn, messageLogical, type Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
@@ -106,9 +106,7 @@ export class Applier {
   /** Large batches are for changes that are put together. */
   private async parts(batch: readonly Transaction[]): Promise<(readonly Transaction[])[]> {
     const { gatherer, statements } = this.session
-    let changes = 0
-    for (const transaction of batch) changes += transaction.changes
-    if (batch.length === 1 || changes <= maxOrderedChanges) return [batch]
+    if (batch.length === 1 || changesIn(batch) <= maxOrderedChanges) return [batch]
     try {
       await statements.load(batch.flatMap(({ relations }) => [...relations.keys()]))
     } catch {

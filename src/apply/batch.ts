@@ -1,4 +1,10 @@
-import { messageLogical, messageTruncate, messageUpdate, type Transaction } from '../model/changes.ts'
+import {
+  changesIn,
+  messageLogical,
+  messageTruncate,
+  messageUpdate,
+  type Transaction,
+} from '../model/changes.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import type { ServerError } from '../postgres/response.ts'
 import type { Gatherer } from './gather.ts'
@@ -30,8 +36,9 @@ const planForSets = `SELECT ${['hashjoin', 'mergejoin', 'seqscan', 'bitmapscan']
   .join(', ')}, pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)`
 
 /**
- * Sends the changes of whole transactions in one exchange, after BEGIN, and checks that each met exactly one
- * row. `together`: many changes by one statement, where that may be. Leaves the downstream transaction open for `commit`. Throws BatchFailed where anything else happened.
+ * Sends the changes of whole transactions in one exchange, after BEGIN, and checks that each met exactly one row.
+ * `together`: many changes by one statement, where that may be. Leaves the downstream transaction open for `commit`.
+ * Throws BatchFailed where anything else happened.
  */
 export async function sendBatch(
   session: ApplySession,
@@ -51,9 +58,10 @@ export async function sendBatch(
     session.cursor.seek(transaction)
     while (!session.pipeline.refused && session.cursor.advance()) {
       if (isIgnored(session)) continue
-      if (!gatherer || !gather(session, gatherer)) sendChange(session, transaction)
-      if (++changes % lookEvery !== 0) continue
+      const gathered = gatherer !== undefined && gather(session, gatherer)
+      if (!gathered) sendChange(session, transaction)
       if (gatherer?.full) gatherer.flush()
+      else if (++changes % lookEvery !== 0) continue
       if (session.pipeline.writer.congested) await session.pipeline.drained()
       if (session.pipeline.sent < exchangeLimit) continue
       await expectOneRowEach(session)
@@ -63,13 +71,12 @@ export async function sendBatch(
   gatherer?.flush()
   await failpointOn('apply.mid-batch', session.client)
   await expectOneRowEach(session)
-  return gatherer?.ways ?? { ...noWays(), ordered: changes }
+  return gatherer?.ways ?? { ...noWays(), ordered: changesIn(batch) }
 }
 
 /** Undefined where the batch is applied in order. */
 function gathererFor(session: ApplySession, batch: readonly Transaction[]): Gatherer | undefined {
-  const changes = batch.reduce((sum, transaction) => sum + transaction.changes, 0)
-  if (!session.gatherer || changes < session.togetherFrom) return undefined
+  if (!session.gatherer || changesIn(batch) < session.togetherFrom) return undefined
   return session.gatherer.begin(batch) ? session.gatherer : undefined
 }
 

@@ -53,6 +53,12 @@ export interface Transaction {
   readonly release?: () => void
 }
 
+export function changesIn(batch: readonly Transaction[]): number {
+  let changes = 0
+  for (const transaction of batch) changes += transaction.changes
+  return changes
+}
+
 export interface OperationCounts {
   insert: number
   update: number
