@@ -91,14 +91,16 @@ class Model {
     this.chance = chance
   }
 
-  transaction(): Change[] {
-    return Array.from({ length: 1 + this.chance.below(12) }, () => this.change())
+  /** `appends`: nothing but new rows of `log`. */
+  transaction(appends: boolean): Change[] {
+    return Array.from({ length: 1 + this.chance.below(12) }, () => this.change(appends))
   }
 
-  private change(): Change {
+  private change(appends: boolean): Change {
     const { chance } = this
-    const at = chance.below(relations.length)
+    const at = appends ? 3 : chance.below(relations.length)
     const rows = this.rows[at]!
+    if (appends) return this.insert(at, rows)
     const held = [...rows.entries()]
     const what = chance.below(100)
     if (what === 0) {
@@ -116,7 +118,7 @@ class Model {
   private insert(at: number, rows: Map<string, Row>): Change {
     const row = this.make(at)
     const key = keyOf(at, row)
-    if (rows.has(key)) return this.update(at, rows, key, rows.get(key)!)
+    if (at !== 3 && rows.has(key)) return this.update(at, rows, key, rows.get(key)!)
     rows.set(key, row)
     return { insert: row, relation: at }
   }
@@ -186,6 +188,7 @@ function onlyKey(at: number, row: Row): Row {
 /** One way of applying, into a database of its own. */
 class Applied {
   readonly ways: Ways = noWays()
+  batches = 0
   redone = 0
   readonly conninfo: string
   private readonly client: pg.Client
@@ -223,6 +226,7 @@ class Applied {
     const batches: Transaction[][] = []
     for (let i = 0; i < transactions.length; i += batch) batches.push(transactions.slice(i, i + batch))
     this.work = batches
+    this.batches += batches.length
     let at = 0
     await this.applier.run({
       next: async () => (at < this.work.length ? { batch: this.work[at++]! } : undefined),
@@ -263,7 +267,8 @@ describe.each(pairs)('batches that are put together by table, downstream %s', (p
       const chance = random(seed)
       const model = new Model(chance)
       for (let run = 0; run < runs; run++) {
-        const history = Array.from({ length: 1 + chance.below(40) }, () => model.transaction())
+        const appends = run % 4 === 0
+        const history = Array.from({ length: 1 + chance.below(40) }, () => model.transaction(appends))
         await one.apply(history, 1)
         await many.apply(history, 1 + chance.below(40))
         for (const text of everything) {
@@ -274,7 +279,9 @@ describe.each(pairs)('batches that are put together by table, downstream %s', (p
       expect(one.ways).toMatchObject({ copied: 0, net: 0 })
       expect(many.ways.copied).toBeGreaterThan(0)
       expect(many.ways.net).toBeGreaterThan(many.ways.ordered)
-      console.info(`${JSON.stringify(many.ways)}, ${many.redone} batches redone`)
+      // Whatever fails is done again in order: right in the end, but then nothing was gained, and little was shown.
+      expect(many.redone).toBeLessThan(many.batches / 20)
+      console.info(`${JSON.stringify(many.ways)}, ${many.redone} of ${many.batches} batches redone`)
       await Promise.all([one.close(), many.close()])
     },
   )

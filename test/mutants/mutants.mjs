@@ -203,6 +203,38 @@ export const mutants = [
     test: ['test/scenarios/origin.slow.test.ts', 'stops at a table with ordinary triggers'],
   },
   {
+    name: 'copies tabs as they are',
+    edits: [['src/apply/encode.ts', ' || byte === 0x0d || byte === 0x09', ' || byte === 0x0d']],
+    test: ['test/together.test.ts', 'end as one change after the other'],
+  },
+  {
+    name: 'takes quotes in arrays for their ends',
+    edits: [['src/apply/encode.ts', 'if (byte === quote || byte === backslash)', 'if (byte === backslash)']],
+    test: ['test/together.test.ts', 'end as one change after the other'],
+  },
+  {
+    name: 'forgets that a deleted row came back',
+    edits: [
+      [
+        'src/apply/net.ts',
+        'return state === netDelete ? netReplace : 0',
+        'return state === netDelete ? netDelete : 0',
+      ],
+    ],
+    test: ['test/together.test.ts', 'end as one change after the other'],
+  },
+  {
+    name: 'puts the changes of a changed key together with those of others',
+    edits: [
+      [
+        'src/apply/net.ts',
+        'if (newTuple.unchanged > 0) return false\n    return old',
+        'return newTuple.unchanged === 0 || old',
+      ],
+    ],
+    test: ['test/together.test.ts', 'end as one change after the other'],
+  },
+  {
     name: 'lets two connections of one session reach different servers',
     edits: [['src/provision/same-server.ts', 'if (one === other) return', 'if (one) return']],
     test: ['test/servers-moving.test.ts', 'an address that moves'],
