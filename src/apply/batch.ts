@@ -28,8 +28,8 @@ const lookEvery = 256
 export const exchangeLimit = 20_000
 
 /**
- * For statements over many rows: find each by its index, whatever is known of the table's size, and plan once. What else the
- * session runs is planned as ever.
+ * For statements over many rows: find each by its index, whatever is known of the table's size, and plan once. Until the end of
+ * the transaction, in which no code of a table runs.
  */
 const planForSets = `SELECT ${['hashjoin', 'mergejoin', 'seqscan', 'bitmapscan']
   .map((way) => `pg_catalog.set_config('enable_${way}', 'off', true)`)
