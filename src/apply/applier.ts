@@ -90,17 +90,19 @@ export class Applier {
         this.events.skipped(work.skip)
         continue
       }
-      const began = performance.now()
-      const unchanged = this.session.unchanged
-      this.ways = noWays()
-      for (const part of await this.parts(work.batch)) {
-        await this.apply(part, true)
-        await this.session.settle()
-      }
-      const milliseconds = performance.now() - began
-      this.events.applied(work.batch, milliseconds, this.session.unchanged - unchanged, this.ways)
+      for (const part of await this.parts(work.batch)) await this.part(part)
       if (this.session.statements.tooMany) await this.session.statements.reset()
     }
+  }
+
+  private async part(batch: readonly Transaction[]): Promise<void> {
+    const began = performance.now()
+    const unchanged = this.session.unchanged
+    this.ways = noWays()
+    await this.apply(batch, true)
+    await this.session.settle()
+    const milliseconds = performance.now() - began
+    this.events.applied(batch, milliseconds, this.session.unchanged - unchanged, this.ways)
   }
 
   /** Large batches are for changes that are put together. */

@@ -191,7 +191,7 @@ async function wire(
   const events: ApplyEvents = {
     applied: (batch, milliseconds, unchanged, ways) => {
       tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
-      queue.done()
+      queue.done(batch.length)
       progressed()
       report.applied(batch, milliseconds, unchanged, ways)
     },

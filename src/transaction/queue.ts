@@ -63,10 +63,10 @@ export class TransactionQueue {
     return batch
   }
 
-  /** The batch taken last is applied. */
-  done(): void {
-    for (const transaction of this.inHand) transaction.release?.()
-    this.inHand = []
+  /** So many of the batch taken last are applied, or all of it. */
+  done(count = this.inHand.length): void {
+    for (const transaction of this.inHand.slice(0, count)) transaction.release?.()
+    this.inHand = this.inHand.slice(count)
   }
 
   /** Nothing will be applied any more. */
