@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS follower.incident (
   key text,
   row_values jsonb,
   position pg_lsn,
+  upstream_end pg_lsn,
   attempts bigint NOT NULL DEFAULT 1,
   retries_asked bigint NOT NULL DEFAULT 0,
   first_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -24,6 +25,7 @@ CREATE TABLE IF NOT EXISTS follower.incident (
   resolved_at timestamptz,
   resolution text CHECK (resolution IN ('applied', 'skipped', 'superseded'))
 );
+ALTER TABLE follower.incident ADD COLUMN IF NOT EXISTS upstream_end pg_lsn;
 CREATE UNIQUE INDEX IF NOT EXISTS incident_open ON follower.incident (name) WHERE resolved_at IS NULL;
 
 COMMENT ON TABLE follower.incident IS 'follower: what stopped a follow, open until its position has passed it';
@@ -31,6 +33,8 @@ COMMENT ON COLUMN follower.incident.lsn IS 'end of the commit that could not be 
 COMMENT ON COLUMN follower.incident.key IS 'replica identity of the row: columns and values';
 COMMENT ON COLUMN follower.incident.row_values IS 'the row, where the follow runs with --incident-rows';
 COMMENT ON COLUMN follower.incident.position IS 'of the follow when it stopped';
+COMMENT ON COLUMN follower.incident.upstream_end IS
+  'of the upstream''s WAL when it stopped: where lsn is NULL, what stopped it lies before';
 COMMENT ON COLUMN follower.incident.retries_asked IS 'counts follower retry';
 COMMENT ON COLUMN follower.incident.resolution IS 'applied, skipped, or superseded by another incident';
 
@@ -59,9 +63,11 @@ COMMENT ON COLUMN follower.skip.changes IS 'rows, TRUNCATEs and schema changes t
 COMMENT ON COLUMN follower.skip.void_at IS 'set where the transaction was applied before it could be skipped';
 
 -- Records what stopped a follow, under the epoch of its daemon; the same transaction again is the same incident.
+DROP FUNCTION IF EXISTS follower.record_incident(
+  text, bigint, text, text, text, text, pg_lsn, bigint, text, text, jsonb);
 CREATE OR REPLACE FUNCTION follower.record_incident(
   name text, epoch bigint, code text, sqlstate text, message text, detail text, lsn pg_lsn, xid bigint, relation text,
-  key text, row_values jsonb, OUT id bigint, OUT retries_asked bigint
+  key text, row_values jsonb, upstream_end pg_lsn, OUT id bigint, OUT retries_asked bigint
 )
   LANGUAGE plpgsql
   SET search_path = pg_catalog, pg_temp
@@ -81,15 +87,18 @@ BEGIN
      SET code = record_incident.code, sqlstate = record_incident.sqlstate, message = record_incident.message,
          detail = record_incident.detail, xid = record_incident.xid, relation = record_incident.relation,
          key = record_incident.key, row_values = record_incident.row_values, position = now_at,
+         upstream_end = record_incident.upstream_end,
          attempts = i.attempts + 1, last_at = clock_timestamp()
    WHERE i.name = record_incident.name AND i.resolved_at IS NULL
   RETURNING i.id, i.retries_asked INTO id, retries_asked;
   IF NOT FOUND THEN
     INSERT INTO follower.incident AS i
-           (name, code, sqlstate, message, detail, lsn, xid, relation, key, row_values, position)
+           (name, code, sqlstate, message, detail, lsn, xid, relation, key, row_values, position,
+            upstream_end)
     VALUES (record_incident.name, record_incident.code, record_incident.sqlstate, record_incident.message,
             record_incident.detail, record_incident.lsn, record_incident.xid, record_incident.relation,
-            record_incident.key, record_incident.row_values, now_at)
+            record_incident.key, record_incident.row_values, now_at,
+            record_incident.upstream_end)
     RETURNING i.id, i.retries_asked INTO id, retries_asked;
   END IF;
 END
@@ -104,7 +113,9 @@ BEGIN
   UPDATE follower.incident AS i SET resolved_at = clock_timestamp(), resolution = 'applied'
     FROM follower.progress AS p
    WHERE i.name = close_incidents.name AND i.resolved_at IS NULL AND p.name = i.name
-     AND CASE WHEN i.lsn IS NULL THEN p.lsn > i.position ELSE p.lsn >= i.lsn END;
+     -- A position moves without a transaction, too: up to the one that fails.
+     AND CASE WHEN i.lsn IS NULL THEN p.lsn > i.position AND p.lsn >= coalesce(i.upstream_end, i.position)
+              ELSE p.lsn >= i.lsn END;
   UPDATE follower.skip AS s SET void_at = clock_timestamp()
     FROM follower.progress AS p
    WHERE s.name = close_incidents.name AND s.skipped_at IS NULL AND s.void_at IS NULL AND p.name = s.name

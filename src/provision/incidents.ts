@@ -47,13 +47,14 @@ export type Skips = ReadonlyMap<Lsn, number>
 
 /**
  * Records what stopped the follow, in a transaction of its own, under the daemon's epoch. Returns the incident's id and
- * how often `follower retry` was said of it. Throws as `ask`.
+ * how often `follower retry` was said of it. `upstreamEnd`: end of the upstream's WAL, where it is known. Throws as `ask`.
  */
 export async function recordIncident(
   downstream: pg.Client,
   name: string,
   epoch: bigint,
   error: FollowerError,
+  upstreamEnd: string | undefined,
 ): Promise<{ readonly id: string; readonly retriesAsked: string }> {
   const { context } = error
   const text = (value: string | number | undefined): string | null =>
@@ -63,10 +64,10 @@ export async function recordIncident(
     const params = [
       ...[name, String(epoch), error.code, error.sqlstate, error.message, error.detail],
       ...(whole ? [context.lsn, context.xid] : [undefined, undefined]),
-      ...[context.relation, context.key, error.row && JSON.stringify(error.row)],
+      ...[context.relation, context.key, error.row && JSON.stringify(error.row), upstreamEnd],
     ].map((param) => (param === undefined ? null : clean(text(param) ?? '')))
     const { rows } = await downstream.query<{ id: string; retries_asked: string }>(
-      'SELECT id, retries_asked FROM follower.record_incident($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)',
+      'SELECT id, retries_asked FROM follower.record_incident($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)',
       params,
     )
     return { id: rows[0]?.id ?? '', retriesAsked: rows[0]?.retries_asked ?? '' }

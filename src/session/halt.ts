@@ -1,3 +1,4 @@
+import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
 import { Tracker } from '../progress/tracker.ts'
@@ -64,6 +65,11 @@ export interface Halts {
   attempt: number
 }
 
+async function upstreamEnd(upstream: pg.Client): Promise<string | undefined> {
+  const { rows } = await upstream.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn() AS lsn')
+  return rows[0]?.lsn
+}
+
 /**
  * Records the incident downstream. A downstream that can't take that does not hide what happened: it is a warning, and the
  * next attempt records it.
@@ -74,7 +80,8 @@ export async function record(
   error: FollowerError,
 ): Promise<{ readonly id: string; readonly retriesAsked: string } | undefined> {
   try {
-    return await answered(recordIncident(connections.lock, settings.name, epoch, error))
+    const end = await answered(upstreamEnd(connections.upstream)).catch(() => undefined)
+    return await answered(recordIncident(connections.lock, settings.name, epoch, error, end))
   } catch (problem) {
     log.warn({ err: problem }, 'the incident could not be recorded downstream')
     return undefined

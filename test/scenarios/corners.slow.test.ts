@@ -31,6 +31,8 @@ describe.each(pairs.filter(available))('corners of %s', (pair) => {
       })
       await script(f.upstream, 'INSERT INTO t VALUES (2, 2)')
       expect(await query(f.downstream, 'SELECT a FROM t')).toEqual([{ a: '1' }])
+      // A keepalive moves the position as well, up to the transaction that fails: that has not passed the cause.
+      await script(f.downstream, 'UPDATE follower.progress SET lsn = lsn + 1')
       // It comes again: the filter of its time is what counts, until a person moves the slot behind it.
       f.start(['--ddl', 'off', '--publication', 'filtered'])
       expect((await failure(f.follower, 8)).sqlstate).toBe('22012')
