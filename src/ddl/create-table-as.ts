@@ -1,6 +1,6 @@
-import { scanSync } from 'libpg-query'
 import type { DdlMessage, ObjectState } from '../model/ddl-message.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
+import { scan } from './parser.ts'
 import type { Statement } from './statement.ts'
 
 /**
@@ -9,7 +9,7 @@ import type { Statement } from './statement.ts'
  */
 export function withoutData(statement: Statement): string | undefined {
   const bytes = Buffer.from(statement.text, 'utf8')
-  const tokens = scanSync(statement.text).tokens.filter(({ tokenName }) => !/COMMENT$/.test(tokenName))
+  const tokens = scan(statement.text).filter(({ tokenName }) => !/COMMENT$/.test(tokenName))
   const word = (at: number): string => {
     const token = tokens.at(at)
     return token ? bytes.toString('utf8', token.start, token.end).toLowerCase() : ''

@@ -1,5 +1,6 @@
-import { loadModule, type ParseResult, parseSync, scanSync } from 'libpg-query'
+import type { ParseResult } from 'libpg-query'
 import { commandTag, type ParseNode } from './command-tag.ts'
+import { parse, scan } from './parser.ts'
 
 /** One statement of a text. */
 export interface Statement {
@@ -14,18 +15,13 @@ export interface Statement {
   readonly transactionControl: boolean
 }
 
-/** Loads the parser (WASM); call once before anything else of this file. */
-export async function loadParser(): Promise<void> {
-  await loadModule()
-}
-
 /** Splits a text into statements. undefined where it doesn't parse. Positions of the parser are bytes of UTF-8. */
 export function parseStatements(text: string): Statement[] | undefined {
   const bytes = Buffer.from(text, 'utf8')
   let parsed: ParseResult
   try {
     if (text.trim() === '' || text.includes('\0')) return []
-    parsed = parseSync(text)
+    parsed = parse(text)
   } catch {
     return undefined
   }
@@ -80,7 +76,7 @@ function* nodesOf(tree: unknown): Generator<{ readonly key: string; readonly val
 export function withoutConcurrently(statement: Statement): string {
   if (!isConcurrent(statement.node)) return statement.text
   const bytes = Buffer.from(statement.text, 'utf8')
-  const words = scanSync(statement.text).tokens.filter((token) => token.keywordKind !== 0)
+  const words = scan(statement.text).filter((token) => token.keywordKind !== 0)
   const detach = 'AlterTableStmt' in statement.node
   const isWord = (token: { start: number; end: number }): boolean => {
     const word = bytes.toString('utf8', token.start, token.end).toLowerCase()

@@ -1,5 +1,5 @@
+import { createRequire } from 'node:module'
 import pino from 'pino'
-import pretty from 'pino-pretty'
 import { FollowerError } from '../errors.ts'
 import { redact } from './redact.ts'
 
@@ -43,6 +43,8 @@ export function createLogger(options: LogOptions): Logger {
 }
 
 function prettyStream(fd: number): pino.DestinationStream {
+  // Only people need it, and loading it takes longer than a connection.
+  const pretty = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty')
   return pretty({
     destination: fd,
     sync: true,

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { compareDatabases } from '../support/comparator.ts'
+import { activity } from '../support/kill.ts'
 import { query, value } from '../support/sql.ts'
 import { waitUntil } from '../support/wait.ts'
 import type { World } from './world.ts'
@@ -113,6 +115,36 @@ export async function caughtUp(world: World, timeout: number): Promise<void> {
       if (world.daemon.failures.length > 0) return true
       return (await value(world.downstream, 'SELECT count(*) FROM probe WHERE id = $1', [id])) === '1'
     },
-    { what: `row ${id} downstream\n${world.daemon.current.output.slice(-3000)}`, timeout, interval: 20 },
-  )
+    { what: `row ${id} downstream`, timeout, interval: 20 },
+  ).catch(async (error: Error) => {
+    throw new Error(`${error.message}\n${await scene(world)}`)
+  })
+}
+
+/** What can be said of a follow that does not go on. */
+async function scene({ daemon, up, upstream, down, downstream }: World): Promise<string> {
+  const { current, followers } = daemon
+  const parts = [
+    `follower ${current.pid}, ${current.running ? 'running' : 'ended'}, the last of ${followers.length}:`,
+    current.output.slice(-6000),
+    ...['status', 'wchan'].map((file) => read(`/proc/${current.pid}/${file}`)),
+  ]
+  for (const [end, cluster, database] of [
+    ['upstream', up, upstream],
+    ['downstream', down, downstream],
+  ] as const)
+    parts.push(
+      `${end}:`,
+      JSON.stringify(await activity(database).catch(String), null, 1),
+      read(cluster.logFile).slice(-3000),
+    )
+  return parts.join('\n')
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    return String(error)
+  }
 }

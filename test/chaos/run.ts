@@ -70,7 +70,9 @@ export class Run {
     const struck = performance.now()
     // With each accident a row of the canary, in a transaction of its own.
     await script(world.upstream, `INSERT INTO secret (value) VALUES ('${world.canary.value}')`)
-    await caughtUp(world, 180_000)
+    await caughtUp(world, 180_000).catch((error: Error) => {
+      throw new Error(`after ${kinds.join(' and ')}: ${error.message}`)
+    })
     const recovery = Math.round(performance.now() - struck)
     for (const kind of kinds) report.accident(kind, recovery)
     for (const failure of world.daemon.failures.splice(0))

@@ -50,7 +50,7 @@ export async function killed(follower: Follower, name: FailpointName, follow: Fo
 }
 
 /** What everybody does in a database and waits for. */
-function activity(conninfo: string) {
+export function activity(conninfo: string) {
   return query(
     conninfo,
     `SELECT pid, application_name, backend_type, state, wait_event_type, wait_event, pg_blocking_pids(pid) AS blocked_by,
