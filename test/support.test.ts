@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { describe, expect, test } from 'vitest'
+import { TcpProxy } from './chaos/proxy.ts'
 import { cleanUp } from './support/cleanup.ts'
 import { available, cluster, databases } from './support/servers.ts'
 import { client, query, script, value } from './support/sql.ts'
@@ -69,4 +71,23 @@ test('servers do not outlive a process that is killed', async () => {
   expect(existsSync(dir) && existsSync(`/proc/${pid}`)).toBe(true)
   child.kill('SIGKILL')
   await waitUntil(() => !existsSync(dir) && !existsSync(`/proc/${pid}`))
+})
+
+test('a slow proxy that passes everything again keeps the order of the bytes', async () => {
+  const received: Buffer[] = []
+  const server = createServer((socket) => socket.on('data', (chunk: Buffer) => received.push(chunk)))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  cleanUp(() => server.close())
+  const proxy = await TcpProxy.listen(() => (server.address() as AddressInfo).port)
+  cleanUp(() => proxy.close())
+  const socket = connect(proxy.port, proxy.host)
+  cleanUp(() => socket.destroy())
+  const sent = Buffer.from(Array.from({ length: 40_000 }, (_, i) => i % 251))
+  proxy.slow(50_000)
+  socket.write(sent.subarray(0, 20_000))
+  await waitUntil(() => received.length > 0)
+  socket.write(sent.subarray(20_000))
+  proxy.pass()
+  await waitUntil(() => Buffer.concat(received).length === sent.length)
+  expect(Buffer.concat(received).equals(sent)).toBe(true)
 })

@@ -6,6 +6,8 @@ export type Direction = 'up' | 'down' | 'both'
 interface Pair {
   readonly client: Socket
   readonly server: Socket
+  /** Directions whose last chunk is still on its way, in pieces: the next one has to wait for it. */
+  readonly inPieces: Set<'up' | 'down'>
 }
 
 /** How the bytes of one direction go on: whole chunks, some bytes at a time, or so many bytes a second. */
@@ -92,9 +94,9 @@ export class TcpProxy {
     this.refusing = false
     this.stalled.up = false
     this.stalled.down = false
-    for (const { client, server } of this.pairs) {
-      client.resume()
-      server.resume()
+    for (const pair of this.pairs) {
+      this.resume(pair, 'up')
+      this.resume(pair, 'down')
     }
   }
 
@@ -110,7 +112,7 @@ export class TcpProxy {
       return
     }
     const server = dial(this.target(), this.host)
-    const pair = { client, server }
+    const pair: Pair = { client, server, inPieces: new Set() }
     this.pairs.add(pair)
     for (const socket of [client, server]) {
       socket.setNoDelay(true)
@@ -122,29 +124,37 @@ export class TcpProxy {
     }
     client.on('close', gone(server))
     server.on('close', gone(client))
-    this.forward(client, server, 'up')
-    this.forward(server, client, 'down')
+    this.forward(pair, 'up')
+    this.forward(pair, 'down')
     server.on('connect', () => {
       if (!this.stalled.up) client.resume()
       if (this.stalled.down) server.pause()
     })
   }
 
-  private forward(from: Socket, to: Socket, direction: 'up' | 'down'): void {
-    const resume = (): void => {
-      if (!this.stalled[direction]) from.resume()
-    }
+  private forward(pair: Pair, direction: 'up' | 'down'): void {
+    const [from, to] = direction === 'up' ? [pair.client, pair.server] : [pair.server, pair.client]
     from.on('data', (chunk: Buffer) => {
       if (this.manner.kind === 'plain') {
         if (to.write(chunk)) return
         from.pause()
-        to.once('drain', resume)
+        to.once('drain', () => this.resume(pair, direction))
         return
       }
       from.pause()
-      void this.piecewise(chunk, to).then(resume)
+      pair.inPieces.add(direction)
+      void this.piecewise(chunk, to).then(() => {
+        pair.inPieces.delete(direction)
+        this.resume(pair, direction)
+      })
     })
     from.on('end', () => to.end())
+  }
+
+  private resume(pair: Pair, direction: 'up' | 'down'): void {
+    if (this.stalled[direction] || pair.inPieces.has(direction)) return
+    const from = direction === 'up' ? pair.client : pair.server
+    from.resume()
   }
 
   private async piecewise(chunk: Buffer, to: Socket): Promise<void> {
