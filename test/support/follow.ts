@@ -1,7 +1,7 @@
 import { type Follower, type RunOptions, runFollower } from './follower.ts'
 import { type Least, type LeastRoles, leastRoles, leastUpstream } from './least.ts'
 import { type Databases, databases, type Pair } from './servers.ts'
-import { query, script, statements, value } from './sql.ts'
+import { Poll, query, script, statements } from './sql.ts'
 import { waitUntil } from './wait.ts'
 
 export interface Following extends Databases {
@@ -78,17 +78,18 @@ export async function follow(
     async settle() {
       const mark = ++marks
       await script(made.upstream, `INSERT INTO settled VALUES (${mark})`)
+      const poll = new Poll(made.downstream)
       await waitUntil(
         async () => {
           if (!following.follower.running) return 'ended'
-          return await value(made.downstream, `SELECT count(*) FROM settled WHERE n = ${mark}`).then(
-            (n) => n === '1',
-          )
+          return (await poll.value(`SELECT count(*) FROM settled WHERE n = ${mark}`)) === '1'
         },
         { what: `transaction ${mark} downstream` },
-      ).then((result) => {
-        if (result === 'ended') throw new Error(`the follower has ended:\n${following.follower.output}`)
-      })
+      )
+        .then((result) => {
+          if (result === 'ended') throw new Error(`the follower has ended:\n${following.follower.output}`)
+        })
+        .finally(() => poll.end())
     },
     async run(text) {
       await script(made.upstream, text)

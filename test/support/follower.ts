@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { cleanUp } from './cleanup.ts'
-import { value } from './sql.ts'
+import { Poll } from './sql.ts'
 import { waitUntil } from './wait.ts'
 
 const cli = fileURLToPath(new URL('../../dist/cli.js', import.meta.url))
@@ -91,10 +91,10 @@ export class Follower {
   async ready(options: { upstream?: string; slot?: string; timeout?: number } = {}): Promise<void> {
     const upstream = options.upstream ?? this.#option('--upstream') ?? process.env.FOLLOWER_UPSTREAM
     if (!upstream) throw new Error('ready() needs the upstream: not in the arguments')
+    const poll = new Poll(upstream)
     await this.until(
       async () =>
-        (await value(
-          upstream,
+        (await poll.value(
           `SELECT count(*) FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid
            WHERE s.database = current_database() AND r.state IN ('streaming', 'catchup')
              AND s.slot_name = coalesce($1, s.slot_name)`,
@@ -102,7 +102,7 @@ export class Follower {
         )) !== '0',
       'an active slot',
       options.timeout,
-    )
+    ).finally(() => poll.end())
   }
 
   /** Waits for a line on either stream and returns it. */

@@ -30,10 +30,43 @@ export async function value(
   text: string,
   values?: readonly unknown[],
 ): Promise<string | null> {
-  const rows = await query(conninfo, text, values)
+  return only(text, await query(conninfo, text, values))
+}
+
+function only(text: string, rows: readonly Row[]): string | null {
   const row = rows[0]
   if (rows.length !== 1 || !row) throw new Error(`${rows.length} rows, not one: ${text}`)
   return Object.values(row)[0] ?? null
+}
+
+/**
+ * Asks again and again over one connection, which costs the server less than one for each question; after an error over a new
+ * one. For what is waited for: nothing is to be left in the session.
+ */
+export class Poll {
+  readonly #conninfo: string
+  #client: pg.Client | undefined
+
+  constructor(conninfo: string) {
+    this.#conninfo = conninfo
+  }
+
+  /** The only value of the only row. */
+  async value(text: string, values?: readonly unknown[]): Promise<string | null> {
+    try {
+      this.#client ??= await open(this.#conninfo)
+      return only(text, (await this.#client.query<Row>(text, values && [...values])).rows)
+    } catch (error) {
+      await this.end()
+      throw error
+    }
+  }
+
+  async end(): Promise<void> {
+    const client = this.#client
+    this.#client = undefined
+    await client?.end().catch(() => {})
+  }
 }
 
 /** Runs a script of several statements as one simple query: one implicit transaction, unless it says BEGIN itself. */
