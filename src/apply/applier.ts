@@ -1,5 +1,5 @@
 import { FollowerError } from '../errors.ts'
-import { changesIn, messageLogical, type Transaction } from '../model/changes.ts'
+import { changesIn, messageLogical, relationsIn, type Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
@@ -110,7 +110,7 @@ export class Applier {
     const { gatherer, statements } = this.session
     if (batch.length === 1 || changesIn(batch) <= maxOrderedChanges) return [batch]
     try {
-      await statements.load(batch.flatMap(({ relations }) => [...relations.keys()]))
+      await statements.load(relationsIn(batch))
     } catch {
       // A table is missing downstream: the parts before it can be applied.
       return split(batch)

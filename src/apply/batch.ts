@@ -3,6 +3,7 @@ import {
   messageLogical,
   messageTruncate,
   messageUpdate,
+  relationsIn,
   type Transaction,
 } from '../model/changes.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
@@ -47,7 +48,7 @@ export async function sendBatch(
 ): Promise<Ways> {
   await failpointOn('apply.begin', session.client)
   session.statements.makesView = undefined
-  await session.statements.load(batch.flatMap((transaction) => [...transaction.relations.keys()]))
+  await session.statements.load(relationsIn(batch))
   session.pipeline.open()
   for (const statement of session.begin) session.pipeline.statement(statement)
   const gatherer = together ? gathererFor(session, batch) : undefined

@@ -62,9 +62,13 @@ export class Gatherer {
     this.gathered.clear()
     this.ways = noWays()
     this.operations.clear()
-    for (const { relations } of batch)
+    let last: Transaction['relations'] | undefined
+    for (const { relations } of batch) {
+      if (relations === last) continue
+      last = relations
       for (const [relation, done] of relations)
         this.operations.set(relation, (this.operations.get(relation) ?? 0) | done)
+    }
     const names = new Set<string>()
     for (const [relation, done] of this.operations) {
       if (this.statements.ignores(relation)) continue

@@ -50,13 +50,25 @@ export interface Transaction {
   /** How many of `bytes` are held in memory. */
   readonly memory: number
   /** Gives back what is not in memory: for when nobody reads it any more. */
-  readonly release?: () => void
+  release?(): void
 }
 
 export function changesIn(batch: readonly Transaction[]): number {
   let changes = 0
   for (const transaction of batch) changes += transaction.changes
   return changes
+}
+
+/** Definitions that a batch uses. Neighbours mostly share one map. */
+export function relationsIn(batch: readonly Transaction[]): Relation[] {
+  const found = new Set<Relation>()
+  let last: Transaction['relations'] | undefined
+  for (const { relations } of batch) {
+    if (relations === last) continue
+    last = relations
+    for (const relation of relations.keys()) found.add(relation)
+  }
+  return [...found]
 }
 
 export interface OperationCounts {

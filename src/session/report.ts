@@ -2,7 +2,7 @@ import type { ApplyEvents } from '../apply/events.ts'
 import { placeContext } from '../apply/place.ts'
 import type { Ways } from '../apply/ways.ts'
 import { failpointHits } from '../failpoints.ts'
-import type { Transaction } from '../model/changes.ts'
+import type { OperationCounts, Transaction } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Tracker } from '../progress/tracker.ts'
 import type { Receiver } from '../stream/receiver.ts'
@@ -14,6 +14,17 @@ import type { TransactionQueue } from '../transaction/queue.ts'
 /** Milliseconds of the Unix epoch for the protocol's microseconds since 2000. */
 export function unixMilliseconds(time: bigint): number {
   return Number(time / 1000n) + 946_684_800_000
+}
+
+function noCounts(): OperationCounts {
+  return { insert: 0, update: 0, delete: 0, truncate: 0 }
+}
+
+function count(sum: OperationCounts, more: OperationCounts): void {
+  sum.insert += more.insert
+  sum.update += more.update
+  sum.delete += more.delete
+  sum.truncate += more.truncate
 }
 
 const everyMs = 1000
@@ -37,6 +48,8 @@ export class Report {
   private transactions = 0
   private batches = 0
   private since = performance.now()
+  private decodedTransactions = 0
+  private decodedCounts = noCounts()
 
   constructor(
     name: string,
@@ -57,30 +70,39 @@ export class Report {
 
   close(): void {
     clearInterval(this.timer)
+    this.tellDecoded()
+  }
+
+  /** Once for each transaction: only noted here, and told with the next batch or second. */
+  decoded(transaction: Transaction): void {
+    this.decodedTransactions++
+    count(this.decodedCounts, transaction.counts)
+  }
+
+  private tellDecoded(): void {
+    if (this.decodedTransactions === 0) return
+    this.metrics.decodedTransactions.inc({ kind: 'normal' }, this.decodedTransactions)
+    for (const [operation, n] of Object.entries(this.decodedCounts))
+      if (n > 0) this.metrics.decodedRows.inc({ operation }, n)
+    this.decodedTransactions = 0
+    this.decodedCounts = noCounts()
   }
 
   applied(batch: readonly Transaction[], milliseconds: number, unchanged: number, ways: Ways): void {
     const { metrics, name: downstream } = this
-    const now = Date.now()
     let rows = 0
     let bytes = 0
-    const counts = { insert: 0, update: 0, delete: 0, truncate: 0 }
+    const counts = noCounts()
     for (const transaction of batch) {
       rows += transaction.changes
       bytes += transaction.bytes
-      counts.insert += transaction.counts.insert
-      counts.update += transaction.counts.update
-      counts.delete += transaction.counts.delete
-      counts.truncate += transaction.counts.truncate
-      metrics.latencySeconds.observe(
-        { downstream },
-        Math.max(0, (now - unixMilliseconds(transaction.commitTime)) / 1000),
-      )
+      count(counts, transaction.counts)
     }
-    for (const [operation, count] of Object.entries(counts))
-      if (count > 0) metrics.applyRows.inc({ downstream, operation }, count)
-    for (const [way, count] of Object.entries(ways))
-      if (count > 0) metrics.applyWays.inc({ downstream, way }, count)
+    const latency = Date.now() - unixMilliseconds(batch[0]!.commitTime)
+    metrics.latencySeconds.observe({ downstream }, Math.max(0, latency) / 1000)
+    for (const [operation, n] of Object.entries(counts))
+      if (n > 0) metrics.applyRows.inc({ downstream, operation }, n)
+    for (const [way, n] of Object.entries(ways)) if (n > 0) metrics.applyWays.inc({ downstream, way }, n)
     metrics.applyBytes.inc({ downstream }, bytes)
     metrics.applyBatches.inc({ downstream })
     metrics.unchangedToast.inc({ downstream }, unchanged)
@@ -95,6 +117,7 @@ export class Report {
 
   /** Gauges of where we are. */
   positions(): void {
+    this.tellDecoded()
     const { metrics, tracker, queue, name: downstream } = this
     metrics.appliedLsn.set({ downstream }, Number(tracker.applied))
     metrics.flushedLsn.set({ downstream }, Number(tracker.durable))

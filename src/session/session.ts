@@ -137,6 +137,7 @@ async function wire(
     position: position.lsn,
     pump,
     queue,
+    decoded: (transaction) => report.decoded(transaction),
     asked: () => acknowledger.send(false),
     ended: failed,
   })

@@ -1,3 +1,4 @@
+import type { Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
@@ -28,6 +29,7 @@ export interface SourceOptions {
   readonly position: Lsn
   readonly pump: Pump
   readonly queue: TransactionQueue
+  readonly decoded: (transaction: Transaction) => void
   /** The upstream asks where we are. */
   readonly asked: () => void
   readonly ended: (error: Error) => void
@@ -39,9 +41,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
   const { pump, queue } = options
   const assembler = new Assembler(options.position, {
     transaction: (transaction) => {
-      metrics.decodedTransactions.inc({ kind: 'normal' })
-      for (const [operation, count] of Object.entries(transaction.counts))
-        if (count > 0) metrics.decodedRows.inc({ operation }, count)
+      options.decoded(transaction)
       pump.transaction(transaction)
       if (failpointOn('stream.received', connections.stream) !== undefined) receiver.hold('stop', true)
       if (queue.bytes > bufferLimit) receiver.hold('queue', true)

@@ -67,7 +67,7 @@ export function createMetrics() {
     lagBytes: gauge('lag_bytes', 'Bytes of WAL between the received and the applied position.', D),
     latencySeconds: histogram(
       'latency_seconds',
-      'Seconds from the upstream commit to the downstream commit.',
+      'Seconds from the upstream commit to the downstream commit, of the oldest transaction of each batch.',
       latencyBuckets,
       D,
     ),

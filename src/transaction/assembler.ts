@@ -47,6 +47,8 @@ export class Assembler {
   private readonly handlers: AssemblerHandlers
   private readonly position: Lsn
   private open: OpenTransaction | undefined
+  /** Of the transaction before: one after the other mostly does the same to the same tables. */
+  private operations = new Map<Relation, number>()
 
   /** `position`: commits that end at or before it are in progress already (P4). */
   constructor(position: Lsn, handlers: AssemblerHandlers) {
@@ -78,23 +80,10 @@ export class Assembler {
       this.handlers.passed(endLsn, duplicate)
       return
     }
-    this.handlers.transaction({
-      xid: open.xid,
-      commitLsn,
-      endLsn,
-      commitTime,
-      chunks: open.chunks,
-      start: open.start,
-      end: this.writer.offset,
-      relations: open.relations,
-      sides: open.sides,
-      ddl: open.ddl,
-      changes: open.changes,
-      counts: open.counts,
-      bytes: open.bytes,
-      memory: Math.min(open.bytes, Math.max(0, open.held)),
-      release: () => open.release(),
-    })
+    open.commit(commitLsn, endLsn, commitTime)
+    if (sameOperations(open.relations, this.operations)) open.relations = this.operations
+    else this.operations = open.relations
+    this.handlers.transaction(open)
   }
 
   /** Nothing more will arrive. */
@@ -163,10 +152,15 @@ export class Assembler {
   }
 }
 
-class OpenTransaction {
+/** Becomes the committed transaction: small ones come by the thousand, and each object more is felt. */
+class OpenTransaction implements Transaction {
+  commitLsn = 0n
+  endLsn = 0n
+  commitTime = 0n
   readonly chunks: (Buffer | StoredChunk)[]
   readonly start: number
-  readonly relations = new Map<Relation, number>()
+  end = 0
+  relations = new Map<Relation, number>()
   readonly sides: SideMessage[] = []
   ddl = false
   changes = 0
@@ -187,6 +181,17 @@ class OpenTransaction {
     this.handlers = handlers
     this.chunks = [writer.chunk]
     this.start = writer.offset
+  }
+
+  commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
+    this.commitLsn = commitLsn
+    this.endLsn = endLsn
+    this.commitTime = commitTime
+    this.end = this.writer.offset
+  }
+
+  get memory(): number {
+    return Math.min(this.bytes, Math.max(0, this.held))
   }
 
   append(relation: number, source: Buffer, offset: number, length: number): void {
@@ -229,6 +234,12 @@ class OpenTransaction {
     this.sides.push(side)
     if (side.kind === 'ddl') this.bytes += side.content.length
   }
+}
+
+function sameOperations(a: ReadonlyMap<Relation, number>, b: ReadonlyMap<Relation, number>): boolean {
+  if (a.size !== b.size) return false
+  for (const [relation, operation] of a) if (b.get(relation) !== operation) return false
+  return true
 }
 
 function sameRelation(a: Relation, b: Relation): boolean {
