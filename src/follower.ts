@@ -11,7 +11,7 @@ import { openConnections, type PastSessions, pause } from './session/connections
 import { type PrepareContext, prepareEnds, resolveUntil } from './session/context.ts'
 import { copyWaiting } from './session/copy.ts'
 import { leftWaves } from './session/copy-steps.ts'
-import { type Halts, halt, halts, record, withWaysOn } from './session/halt.ts'
+import { type Halts, halt, halts, record, requireOwn, withWaysOn } from './session/halt.ts'
 import { runSession } from './session/session.ts'
 import type { ToldTables } from './session/unpublished.ts'
 import type { Health } from './telemetry/health.ts'
@@ -200,6 +200,7 @@ async function oneSession(
     return true
   } catch (error) {
     if (stop.aborted || !halts(error) || !position) throw error
+    await requireOwn(connections.lock, settings.name, position.epoch, lost.signal)
     const complete = withWaysOn(error, settings)
     await connections.release()
     if (settings.onError === 'exit') {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Incident } from '../src/provision/incidents.ts'
-import { log } from './support/failure.ts'
+import { failure, log } from './support/failure.ts'
 import { type Following, follow } from './support/follow.ts'
 import { command, halted, list, metric } from './support/incidents.ts'
 import { client, query, script, statements, value } from './support/sql.ts'
@@ -298,6 +298,25 @@ describe('what an incident tells', () => {
     // A key that the downstream can't hold can't stand in its tables, either.
     await script(f.upstream, `INSERT INTO t VALUES ('5 €', 'x')`)
     expect(await halted(f, incident)).toMatchObject({ key: '(a)=(5 ?)', sqlstate: '22P05' })
+  })
+
+  it('none of what another follower has applied already', { timeout: 60_000 }, async () => {
+    const f = await follow({ before: ['CREATE TABLE t(a int PRIMARY KEY)'] })
+    // As after a stall, in which the other one took the follow, the lock and all.
+    await statements(f.downstream, [
+      'UPDATE follower.progress SET epoch = epoch + 1',
+      "CREATE TYPE mood AS ENUM ('sad', 'happy')",
+      'INSERT INTO t VALUES (1)',
+    ])
+    await script(f.upstream, "CREATE TYPE mood AS ENUM ('sad')")
+    expect(await failure(f.follower, 11)).toMatchObject({ code: 'FLW-230' })
+    await script(f.downstream, 'DROP TYPE mood')
+    f.start([])
+    await f.settle()
+    await script(f.downstream, 'UPDATE follower.progress SET epoch = epoch + 1; INSERT INTO t VALUES (2)')
+    await script(f.upstream, 'INSERT INTO t VALUES (2)')
+    expect(await failure(f.follower, 11)).toMatchObject({ code: 'FLW-230' })
+    expect(await query(f.downstream, 'SELECT FROM follower.incident')).toEqual([])
   })
 
   it('a downstream that can take no incident hides nothing, and the follow goes on', {

@@ -100,7 +100,8 @@ function withPlace(error: FollowerError, place: Place): FollowerError {
   })
 }
 
-function fencedError(): FollowerError {
+/** Another daemon has taken the follow (P8). */
+export function fencedError(): FollowerError {
   return new FollowerError('another follower has taken this follow', {
     code: 'FLW-230',
     exit: ExitCode.held,

@@ -1,6 +1,8 @@
 import type pg from 'pg'
+import { downstreamLost, fencedError } from '../apply/errors.ts'
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
+import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
 import { Tracker } from '../progress/tracker.ts'
 import { recordIncident, wasAsked } from '../provision/incidents.ts'
 import type { Position } from '../provision/position.ts'
@@ -57,6 +59,29 @@ export function withWaysOn(error: FollowerError, { name, onError }: FollowSettin
     ],
     cause: error.cause,
   })
+}
+
+/**
+ * Only who still has the follow may say that something can't be applied: where another follower has applied it already, the same
+ * statements fail, too. Throws what is true instead: that the follow was taken, or (`lost`) that nobody can tell.
+ */
+export async function requireOwn(
+  lock: pg.Client,
+  name: string,
+  epoch: bigint,
+  lost: AbortSignal,
+): Promise<void> {
+  try {
+    const { rows } = await answered(
+      lock.query<{ epoch: string }>('SELECT epoch FROM follower.progress WHERE name = $1', [name]),
+    )
+    if (rows[0]?.epoch === String(epoch)) return
+  } catch (problem) {
+    // A server's refusal does not mean that it is gone: what failed is told as it is.
+    if (sqlstate(problem) !== undefined && !isTransient(problem)) return
+    throw lost.aborted ? lost.reason : downstreamLost(problem)
+  }
+  throw fencedError()
 }
 
 /** How often in a row the follow has stopped at one place. */
