@@ -30,6 +30,7 @@ BEGIN;
 CREATE TABLE account (id int PRIMARY KEY, balance int8 NOT NULL);
 INSERT INTO account SELECT i, 1000 FROM generate_series(1, ${accounts}) i;
 CREATE TABLE ledger (writer int, n int, what text);
+CREATE INDEX ON ledger (writer, n);
 ALTER TABLE ledger REPLICA IDENTITY FULL;
 CREATE TABLE hot (id int PRIMARY KEY, n int8 NOT NULL) WITH (fillfactor = 50);
 INSERT INTO hot SELECT i, 0 FROM generate_series(0, 2) i;
