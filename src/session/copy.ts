@@ -115,9 +115,9 @@ async function copyUnder(
     epoch,
     [...waiting.keys()].filter((oid) => !tables.some((table) => table.oid === oid)),
   )
+  await ports.look(tables)
   const report = new CopyReport(context, tables)
   ports.report = report
-  await ports.look(tables)
   const lsn = formatLsn(snapshot.lsn)
   log.info({ lsn, tables: tables.length, jobs: settings.copying.jobs }, 'copying tables')
   try {
