@@ -60,16 +60,16 @@ const kinds: Readonly<Record<string, Kind>> = {
   cold: (random, writer, n) => [
     `UPDATE cold SET a = a + 1, b = 'w${writer} ${n} ' || id, c = c || '{"x": [1.50, null, "ü"]}' WHERE id = ${random.below(500) + 1}`,
   ],
-  // Every writer has ids of its own, for keys that never meet.
+  // Every writer has ids of its own, for keys that never meet, however long it runs.
   insert: (random, writer, n) => [
-    `INSERT INTO cold SELECT ${writer} * 100000000::int8 + ${n} * 1000 + i, i, ${random.one(['NULL', `'i ' || i || ' ${writer} ${n}'`])}, NULL
+    `INSERT INTO cold SELECT ${writer} * 1000000000000::int8 + ${n} * 1000 + i, i, ${random.one(['NULL', `'i ' || i || ' ${writer} ${n}'`])}, NULL
        FROM generate_series(1, ${random.one([1, 3, 300])}) i`,
   ],
   delete: (random) => [
     `DELETE FROM cold WHERE id IN (SELECT id FROM cold WHERE id > 100000 ORDER BY id LIMIT ${random.one([1, 50])} FOR UPDATE SKIP LOCKED)`,
   ],
   key: (_random, writer) => [
-    `UPDATE cold SET id = id + 50000000 WHERE id = (SELECT max(id) FROM cold WHERE id / 100000000 = ${writer} AND id % 100000000 < 50000000)`,
+    `UPDATE cold SET id = id + 500000000000 WHERE id = (SELECT max(id) FROM cold WHERE id / 1000000000000 = ${writer} AND id % 1000000000000 < 500000000000)`,
   ],
   scratch: (_random, writer, n) => [
     `INSERT INTO scratch VALUES (${writer}, ${n})`,
@@ -82,8 +82,8 @@ const kinds: Readonly<Record<string, Kind>> = {
     random.one([
       `UPDATE document SET body = repeat(md5('${writer} ${n}'), 100 + ${random.below(300)}) WHERE id = ${random.below(20) + 1}`,
       `INSERT INTO document VALUES (1000 * ${n} + ${writer}, repeat('x${n}', 3000))`,
-      `UPDATE document SET id = id + 1000000 WHERE id = (SELECT max(id) FROM document WHERE id > 100 AND id < 1000000 AND id % 1000 = ${writer})`,
-      'DELETE FROM document WHERE id > 1000000',
+      `UPDATE document SET id = id + 1000000000000 WHERE id = (SELECT max(id) FROM document WHERE id > 100 AND id < 500000000 AND id % 1000 = ${writer})`,
+      'DELETE FROM document WHERE id > 1000000000000',
     ]),
   ],
   savepoint: (random, writer, n) => [
