@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { killEverywhere, whileFollowing } from './support/kill-everywhere.ts'
 import { available } from './support/servers.ts'
 
-const times = 3
+const times = 5
 
 describe.skipIf(!available('15-18'))('a follower that is killed at every failpoint, often', () => {
   test('loses nothing and applies nothing twice', { timeout: 900_000 }, async () => {

@@ -28,7 +28,7 @@ SELECT CASE WHEN (accounts, branches, tellers) <> (history, history, history) TH
        ARRAY[transactions] AS grows
 FROM (${sums}) sums`
 
-const pairs: readonly Pair[] = ['15-18', '18']
+const pairs: readonly Pair[] = ['15', '15-18', '18']
 
 describe.each(pairs)('pgbench against the upstream of %s', (pair) => {
   const has = pgbench && available(pair)

@@ -11,7 +11,7 @@ const slow = process.env.FOLLOWER_SLOW === '1'
 
 /** The seed and the number of cases: FOLLOWER_SEED, FOLLOWER_PROPERTY_RUNS. */
 const seed = Number(process.env.FOLLOWER_SEED ?? Date.now() % 2 ** 31)
-const runs = Number(process.env.FOLLOWER_PROPERTY_RUNS ?? (slow ? 12 : 4))
+const runs = Number(process.env.FOLLOWER_PROPERTY_RUNS ?? (slow ? 25 : 4))
 
 const table = fc.constantFrom('t0', 't1', 't2')
 const column = fc.constantFrom('a', 'b', 'c', 'd')

@@ -12,7 +12,7 @@ import { extensions, type Kind, kinds, userTypes } from './support/types.ts'
 
 /** The seed and the number of cases: FOLLOWER_SEED, FOLLOWER_PROPERTY_RUNS. */
 const seed = Number(process.env.FOLLOWER_SEED ?? Date.now() % 2 ** 31)
-const runs = Number(process.env.FOLLOWER_PROPERTY_RUNS ?? (process.env.FOLLOWER_SLOW === '1' ? 100 : 20))
+const runs = Number(process.env.FOLLOWER_PROPERTY_RUNS ?? (process.env.FOLLOWER_SLOW === '1' ? 200 : 20))
 
 /** The judge's own settings, which win over those of roles and databases: it must see every bit. */
 const judge = {
