@@ -15,7 +15,7 @@ const kind = process.env.FOLLOWER_CHAOS_KIND ?? ''
 const [up, down] = (process.env.FOLLOWER_CHAOS_PAIR ?? '18-18').split('-').map(Number) as [Major, Major]
 
 /** Every kind once in an order of its own, again and again: a short run meets as many kinds as it has time for. */
-function* schedule(world: World): Generator<Fault> {
+function* rounds(world: World): Generator<Fault[]> {
   const chosen = faults.filter(
     (fault) =>
       (mode === 'all' || fault.group === mode) &&
@@ -24,19 +24,20 @@ function* schedule(world: World): Generator<Fault> {
   )
   if (chosen.length === 0) throw new Error(`no kind of accident has "${kind}" in its name here`)
   const list = chosen.flatMap((fault) => Array.from({ length: fault.weight ?? 1 }, () => fault))
-  for (;;) yield* world.chance.shuffled(list)
+  for (;;) yield world.chance.shuffled(list)
 }
 
-/** One accident, or two at the same time where neither needs what the other one takes away. */
+/** Up to three accidents at the same time, where none needs what another one takes away. */
 function* accidents(world: World): Generator<Fault[]> {
-  let first: Fault | undefined
-  for (const fault of schedule(world)) {
-    if (first && mayMeet(first, fault) && world.chance.below(3) > 0) {
-      yield [first, fault]
-      first = undefined
-    } else {
-      if (first) yield [first]
-      first = fault
+  for (const left of rounds(world)) {
+    for (let first = left.shift(); first; first = left.shift()) {
+      const together = [first]
+      while (together.length < 3 && world.chance.below(4) > 0) {
+        const at = left.findIndex((fault) => together.every((other) => mayMeet(other, fault)))
+        if (at < 0) break
+        together.push(...left.splice(at, 1))
+      }
+      yield together
     }
   }
 }
