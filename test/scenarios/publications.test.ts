@@ -2,17 +2,17 @@ import { describe, expect, it } from 'vitest'
 import { failure } from '../support/failure.ts'
 import { type Following, follow } from '../support/follow.ts'
 import { judged, refresh } from '../support/judged.ts'
-import { pairs } from '../support/pairs.ts'
-import { available } from '../support/servers.ts'
+import { rights } from '../support/rights.ts'
 import { query, script, statements, value } from '../support/sql.ts'
 
 /** Row filters, column lists and schemas came with 15. */
-const modern = pairs.filter(available).filter((pair) => !pair.startsWith('14'))
+const modern = rights.filter(([, pair]) => !pair.startsWith('14'))
 
-describe.each(modern)('publications of %s', (pair) => {
+describe.each(modern)('publications of %s', (_, pair, least) => {
   it('row filters are joined by OR, an update across the edge comes as INSERT or DELETE, columns are those of the list', async () => {
     const f = await judged({
       pair,
+      least,
       publications: [
         `CREATE TABLE filtered(a int PRIMARY KEY, b text, c text); CREATE TABLE toasted(a int PRIMARY KEY, b text); ALTER TABLE toasted REPLICA IDENTITY FULL;
          CREATE TABLE root(a int PRIMARY KEY, b text) PARTITION BY LIST (a); CREATE TABLE leaf PARTITION OF root DEFAULT; CREATE TABLE parent(a int PRIMARY KEY);
@@ -76,6 +76,7 @@ describe.each(modern)('publications of %s', (pair) => {
   it('tables that are added, dropped, moved between schemas and publications that are renamed, while following', async () => {
     const f = await judged({
       pair,
+      least,
       publications: [
         `CREATE SCHEMA inside; CREATE SCHEMA outside; CREATE TABLE inside.a(a int PRIMARY KEY); CREATE TABLE outside.b(a int PRIMARY KEY); CREATE TABLE t1(a int PRIMARY KEY); CREATE TABLE t2(a int PRIMARY KEY);
          CREATE TABLE t3(a int PRIMARY KEY)`,
@@ -163,77 +164,68 @@ describe.each(modern)('publications of %s', (pair) => {
   })
 })
 
-describe.each(['18', '15'] as const)('a publication that goes away, of %s', (pair) => {
-  it.skipIf(!available(pair))(
-    'stops the follow before the first change that would be left out',
-    {
-      timeout: 90_000,
-    },
-    async () => {
-      const f: Following = await follow({
-        pair,
-        before: ['CREATE TABLE t(a int PRIMARY KEY)'],
-        upstreamOnly: ['CREATE PUBLICATION one FOR TABLE settled', 'CREATE PUBLICATION two FOR TABLE t'],
-        args: ['--ddl', 'off', '--publication', 'one,two'],
-      })
-      const rows = () =>
-        query(f.downstream, 'SELECT a FROM t ORDER BY a').then((it) => it.map(({ a }) => a).join(' '))
-      await f.run('INSERT INTO t VALUES (1)')
-      // Away and back while nothing changes: nothing is lost, nothing happens.
-      await statements(f.upstream, [
-        'ALTER PUBLICATION two RENAME TO second',
-        'ALTER PUBLICATION second RENAME TO two',
-      ])
-      await f.run('INSERT INTO t VALUES (2)')
-      expect(await rows()).toBe('1 2')
+const goneOf = rights.filter(([, pair]) => pair === '18' || pair === '15-18')
 
-      await statements(f.upstream, [
-        'DROP PUBLICATION two',
-        'INSERT INTO t VALUES (3)',
-        'CREATE PUBLICATION two FOR TABLE t',
-        'INSERT INTO t VALUES (4)',
-      ])
-      const stopped = await failure(f.follower, 7)
-      expect(stopped).toMatchObject({
-        code: 'FLW-213',
-        message: expect.stringContaining('the publication "two" does not exist at this point'),
-        effect: expect.stringContaining('nothing was skipped'),
-      })
-      expect(stopped.fix).toContain('--publication one …')
-      // It says so as long as nobody decides, and applies nothing of what comes after it.
-      f.start()
-      expect(await failure(f.follower, 7)).toMatchObject({ code: 'FLW-213' })
-      expect(await rows()).toBe('1 2')
+describe.each(goneOf)('a publication that goes away, of %s', (_, pair, least) => {
+  it('stops the follow before the first change that would be left out', { timeout: 90_000 }, async () => {
+    const f: Following = await follow({
+      pair,
+      least,
+      before: ['CREATE TABLE t(a int PRIMARY KEY)'],
+      upstreamOnly: ['CREATE PUBLICATION one FOR TABLE settled', 'CREATE PUBLICATION two FOR TABLE t'],
+      args: ['--ddl', 'off', '--publication', 'one,two'],
+    })
+    const rows = () =>
+      query(f.downstream, 'SELECT a FROM t ORDER BY a').then((it) => it.map(({ a }) => a).join(' '))
+    await f.run('INSERT INTO t VALUES (1)')
+    // Away and back while nothing changes: nothing is lost, nothing happens.
+    await statements(f.upstream, [
+      'ALTER PUBLICATION two RENAME TO second',
+      'ALTER PUBLICATION second RENAME TO two',
+    ])
+    await f.run('INSERT INTO t VALUES (2)')
+    expect(await rows()).toBe('1 2')
 
-      f.start(['--ddl', 'off', '--publication', 'one'])
-      await f.settle()
-      expect(await f.stop()).toBe(0)
-      f.start()
-      await f.run('INSERT INTO t VALUES (5)')
-      expect(await rows()).toBe('1 2 5')
-      expect(await f.stop()).toBe(0)
-    },
-  )
+    await statements(f.upstream, [
+      'DROP PUBLICATION two',
+      'INSERT INTO t VALUES (3)',
+      'CREATE PUBLICATION two FOR TABLE t',
+      'INSERT INTO t VALUES (4)',
+    ])
+    const stopped = await failure(f.follower, 7)
+    expect(stopped).toMatchObject({
+      code: 'FLW-213',
+      message: expect.stringContaining('the publication "two" does not exist at this point'),
+      effect: expect.stringContaining('nothing was skipped'),
+    })
+    expect(stopped.fix).toContain('--publication one …')
+    // It says so as long as nobody decides, and applies nothing of what comes after it.
+    f.start()
+    expect(await failure(f.follower, 7)).toMatchObject({ code: 'FLW-213' })
+    expect(await rows()).toBe('1 2')
 
-  it.skipIf(!available(pair))(
-    'is no reason to begin anew where a start has just added one',
-    {
-      timeout: 90_000,
-    },
-    async () => {
-      const f: Following = await follow({ pair, before: ['CREATE TABLE t(a int PRIMARY KEY)'] })
-      expect(await f.stop()).toBe(0)
-      await script(f.upstream, 'INSERT INTO t VALUES (1)')
-      f.start(['--no-identity', 'insert-only'])
-      const stopped = await failure(f.follower, 7)
-      expect(stopped.code).toBe('FLW-213')
-      expect(stopped.fix).toMatch(/--until now .*without/)
-      f.start(['--until', 'now'])
-      expect((await f.follower.exit).code).toBe(0)
-      f.start(['--no-identity', 'insert-only'])
-      await f.run('INSERT INTO t VALUES (2)')
-      expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('2')
-      expect(await f.stop()).toBe(0)
-    },
-  )
+    f.start(['--ddl', 'off', '--publication', 'one'])
+    await f.settle()
+    expect(await f.stop()).toBe(0)
+    f.start()
+    await f.run('INSERT INTO t VALUES (5)')
+    expect(await rows()).toBe('1 2 5')
+    expect(await f.stop()).toBe(0)
+  })
+
+  it('is no reason to begin anew where a start has just added one', { timeout: 90_000 }, async () => {
+    const f: Following = await follow({ pair, least, before: ['CREATE TABLE t(a int PRIMARY KEY)'] })
+    expect(await f.stop()).toBe(0)
+    await script(f.upstream, 'INSERT INTO t VALUES (1)')
+    f.start(['--no-identity', 'insert-only'])
+    const stopped = await failure(f.follower, 7)
+    expect(stopped.code).toBe('FLW-213')
+    expect(stopped.fix).toMatch(/--until now .*without/)
+    f.start(['--until', 'now'])
+    expect((await f.follower.exit).code).toBe(0)
+    f.start(['--no-identity', 'insert-only'])
+    await f.run('INSERT INTO t VALUES (2)')
+    expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('2')
+    expect(await f.stop()).toBe(0)
+  })
 })
