@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { compareDatabases } from '../support/comparator.ts'
 import { activity } from '../support/kill.ts'
-import { query, value } from '../support/sql.ts'
+import { Poll, query, value } from '../support/sql.ts'
 import { waitUntil } from '../support/wait.ts'
 import type { World } from './world.ts'
 
@@ -110,15 +110,18 @@ export async function caughtUp(world: World, timeout: number): Promise<void> {
     what: 'the upstream to take a row',
     timeout,
   })
+  const poll = new Poll(world.downstream)
   await waitUntil(
     async () => {
       if (world.daemon.failures.length > 0) return true
-      return (await value(world.downstream, 'SELECT count(*) FROM probe WHERE id = $1', [id])) === '1'
+      return (await poll.value('SELECT count(*) FROM probe WHERE id = $1', [id])) === '1'
     },
     { what: `row ${id} downstream`, timeout, interval: 20 },
-  ).catch(async (error: Error) => {
-    throw new Error(`${error.message}\n${await scene(world)}`)
-  })
+  )
+    .catch(async (error: Error) => {
+      throw new Error(`${error.message}\n${await scene(world)}`)
+    })
+    .finally(() => poll.end())
 }
 
 /** What can be said of a follow that does not go on. */
