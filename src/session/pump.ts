@@ -28,6 +28,8 @@ export class Pump implements Inbox {
   private beyond = false
   private stopped = false
   private failure: Error | undefined
+  /** Nothing comes after what has arrived. */
+  private end: Error | undefined
   private wake: (() => void) | undefined
 
   constructor(options: {
@@ -75,6 +77,12 @@ export class Pump implements Inbox {
     this.notify()
   }
 
+  /** The stream stops, as it would again at the same place: what has arrived before is applied first. */
+  failAfter(error: Error): void {
+    this.end ??= error
+    this.notify()
+  }
+
   /** Something changed that `next` may be waiting for. */
   notify(): void {
     const wake = this.wake
@@ -90,6 +98,7 @@ export class Pump implements Inbox {
       if (batch.length > 0 && this.single > 0) this.single--
       if (batch.length === 1 && this.isSkipped(batch[0]!)) return { skip: batch[0]! }
       if (batch.length > 0) return { batch }
+      if (this.end) throw this.end
       const move = this.tracker.move(performance.now(), this.waiting || this.until !== undefined)
       if (move && 'lsn' in move) return { move: move.lsn }
       await this.sleep(move?.inMs)

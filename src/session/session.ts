@@ -139,7 +139,7 @@ async function wire(
     queue,
     decoded: (transaction) => report.decoded(transaction),
     asked: () => acknowledger.send(false),
-    ended: failed,
+    ended: (error, again) => (again ? pump.failAfter(error) : pump.fail(error)),
   })
   report.receiver = source.receiver
   const acknowledger = new Acknowledger({

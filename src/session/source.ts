@@ -1,3 +1,4 @@
+import { FollowerError } from '../errors.ts'
 import type { Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
@@ -32,7 +33,8 @@ export interface SourceOptions {
   readonly decoded: (transaction: Transaction) => void
   /** The upstream asks where we are. */
   readonly asked: () => void
-  readonly ended: (error: Error) => void
+  /** `again`: it would end there again. */
+  readonly ended: (error: Error, again: boolean) => void
 }
 
 /** Wires the way in; nothing flows before `startStream`. */
@@ -55,7 +57,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
         ...settings.spill,
         pressure: (high) => receiver.hold('spill', high),
         changed: (bytes) => metrics.spilledBytes.inc(bytes),
-        failed: (error) => options.ended(error),
+        failed: (error) => options.ended(error, false),
       }),
     forged: () => metrics.ddlMessagesRejected.inc({ downstream: settings.name, reason: 'transaction' }),
   })
@@ -76,8 +78,10 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
         context.log.warn({ sqlstate: notice.code, detail: notice.detail }, `upstream: ${notice.message}`)
       noticed = notice.message
     },
-    ended: (error) =>
-      options.ended(publicationMissing(settings, error) ?? streamError(error, settings.upstream)),
+    ended: (error) => {
+      const reason = publicationMissing(settings, error) ?? streamError(error, settings.upstream)
+      options.ended(reason, reason instanceof FollowerError && !reason.transient)
+    },
   })
   return { receiver, assembler }
 }
