@@ -73,7 +73,8 @@ export class Pump implements Inbox {
   }
 
   fail(error: Error): void {
-    this.failure ??= error
+    // Where the stream has stopped, its connection is lost, too: that says less.
+    if (!this.end) this.failure ??= error
     this.notify()
   }
 
