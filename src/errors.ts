@@ -1,3 +1,5 @@
+import { printableLines } from './model/printable.ts'
+
 /**
  * The one error type that reaches a user, and the exit codes of the process.
  *
@@ -96,5 +98,6 @@ export function formatError(error: FollowerError): string {
   if (error.effect) add('effect', error.effect)
   if (error.fix.length > 0) add('fix', error.fix.join('\n'))
   add('more', `docs/errors.md, ${error.code}`)
-  return lines.join('\n')
+  // Names of tables, and what servers say of them, are somebody else's.
+  return printableLines(lines.join('\n'))
 }

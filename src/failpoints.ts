@@ -27,12 +27,16 @@ export const failpointNames = [
   'ddl.before',
   'ddl.replayed',
   'ddl.checked',
+  'copy.schema',
   'copy.table',
   'copy.begun',
   'copy.before-commit',
   'copy.committed',
   'copy.step',
   'copy.done',
+  'copy.late',
+  'copy.behind',
+  'copy.caught-up',
   'shutdown.draining',
 ] as const
 

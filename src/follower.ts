@@ -3,6 +3,7 @@ import type { FollowSettings } from './model/follow.ts'
 import type { Lsn } from './model/lsn.ts'
 import { isRefusedLogin } from './postgres/connect-error.ts'
 import { isTransient, sqlstate } from './postgres/sqlstate.ts'
+import { knownTables } from './provision/late.ts'
 import type { Position } from './provision/position.ts'
 import type { Prepared } from './provision/prepare.ts'
 import { waitingTables } from './provision/progress.ts'
@@ -10,14 +11,17 @@ import type { Snapshot } from './provision/snapshot.ts'
 import { openConnections, type PastSessions, pause } from './session/connections.ts'
 import { type PrepareContext, prepareEnds, resolveUntil } from './session/context.ts'
 import { copyWaiting } from './session/copy.ts'
+import { catchUp } from './session/copy-online.ts'
 import { leftWaves } from './session/copy-steps.ts'
 import { type Halts, halt, halts, record, requireOwn, withWaysOn } from './session/halt.ts'
 import { runSession } from './session/session.ts'
+import { dueStatistics, gatherStatistics } from './session/statistics.ts'
 import type { ToldTables } from './session/unpublished.ts'
 import type { Health } from './telemetry/health.ts'
 import type { Logger } from './telemetry/log.ts'
 import { failureReason, type Metrics } from './telemetry/metrics.ts'
 import { Repeats } from './telemetry/repeats.ts'
+import type { Screen } from './telemetry/screen.ts'
 
 export interface FollowDependencies {
   readonly log: Logger
@@ -25,6 +29,8 @@ export interface FollowDependencies {
   readonly health: Health
   /** Aborted: finish the batch in hand, acknowledge, end. */
   readonly stop: AbortSignal
+  /** Where somebody looks: shows how far a copy is. */
+  readonly screen?: Screen | undefined
 }
 
 const firstDelayMs = 200
@@ -136,7 +142,7 @@ interface Memory {
   quiet: boolean
 }
 
-/** Resolves with false after a copy: what follows from there is another session. */
+/** Resolves with false where tables are to be copied, and after that: what follows from there is another session. */
 async function oneSession(
   settings: FollowSettings,
   deps: FollowDependencies,
@@ -163,10 +169,11 @@ async function oneSession(
   stop.addEventListener('abort', giveUp, { once: true })
   const context: PrepareContext = {
     ...{ settings, connections, past, toldTables },
-    ...{ log, metrics, health, stop, lost: lost.signal },
+    ...{ log, metrics, health, stop, lost: lost.signal, screen: deps.screen },
   }
   let position: Position | undefined
   let snapshot: Snapshot | undefined
+  const over = new AbortController()
   try {
     const started = (): void => {
       stop.removeEventListener('abort', giveUp)
@@ -179,9 +186,10 @@ async function oneSession(
     const { prepared } = memory
     if (!prepared) throw new Error('nothing is prepared')
     const waiting = await waitingTables(connections.lock, settings.name)
+    const known = await knownTables(connections.lock, settings.name)
     const follow = {
       ...context,
-      waiting,
+      ...{ waiting, known },
       positioned: (taken: Position) => {
         position = taken
       },
@@ -189,6 +197,7 @@ async function oneSession(
       oneByOne: told.oneByOne,
       loud: !memory.quiet,
     }
+    if (await catchUp(follow, prepared, started)) return stop.aborted
     const steps = await leftWaves(connections.lock, settings.name)
     if (snapshot || waiting.size > 0 || steps.size > 0) {
       await copyWaiting(follow, prepared, snapshot, started)
@@ -196,8 +205,11 @@ async function oneSession(
     }
     memory.until ??= await resolveUntil(context)
     const session = { ...follow, connections: await connections.withStream() }
-    await runSession(session, prepared, memory.until, started)
-    return true
+    const due = await dueStatistics(follow)
+    const statistics = gatherStatistics(follow, due, AbortSignal.any([over.signal, stop]))
+    const end = await runSession(session, prepared, memory.until, started)
+    if (end === 'reached') await statistics
+    return end !== 'copy'
   } catch (error) {
     if (stop.aborted || !halts(error) || !position) throw error
     await requireOwn(connections.lock, settings.name, position.epoch, lost.signal)
@@ -214,6 +226,7 @@ async function oneSession(
     await halt({ ...context, lost: lost.signal }, position, complete, memory.halts)
     throw new Halted()
   } finally {
+    over.abort()
     stop.removeEventListener('abort', giveUp)
     health.waiting = undefined
     health.upstreamConnected = false

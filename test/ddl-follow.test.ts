@@ -53,6 +53,7 @@ const history: Readonly<Record<string, readonly string[]>> = {
   'types, sequences, indexes': [
     `CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE pair AS (a int, b mood); CREATE DOMAIN pos AS int CHECK (value > 0) DEFAULT 1`,
     'CREATE TABLE ty(m mood, p pair, d pos, l mood[])',
+    'CREATE TABLE js(a json DEFAULT $${}$$, b jsonb, c json[]); ALTER TABLE js ADD d json CHECK (d::json::text <> $$0$$)',
     `ALTER TYPE mood ADD VALUE 'glad' AFTER 'ok'`,
     `INSERT INTO ty VALUES ('glad', '(1,sad)', 3, '{ok,glad}')`,
     `ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'; ALTER TYPE pair ADD ATTRIBUTE c text`,

@@ -53,6 +53,9 @@ function processesOf(dir: string): string[] {
 test.skipIf(!available('18'))('the demo proves both ends equal and leaves nothing over', async () => {
   const it = demo([])
   expect(await it.exit, it.output).toBe(0)
+  expect(it.output).toMatch(
+    /follower start --copy all: 4 tables with \d\d \d\d\d rows copied in [\d.]+ s \([\d ]+ rows a second\)/,
+  )
   expect(it.output).toContain('SIGKILL to the follower')
   expect(it.output).toMatch(/✓ both ends are equal: \d+ objects/)
   expect(it.leftOver()).toEqual([])

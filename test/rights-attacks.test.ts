@@ -149,7 +149,7 @@ describe.each(upstreamsOfLongSuites)('who owns what, on PostgreSQL %s', { timeou
     const metrics = createMetrics()
     const { log, lines } = logToArray()
     const watch = new UnpublishedWatch({
-      ...{ settings, prepared, metrics, log, told: new Set(), everyMs: 50 },
+      ...{ settings, prepared, metrics, log, told: new Set(), copies: false, everyMs: 50 },
       upstream: ends.upstream,
     })
     cleanUp(() => watch.close())

@@ -53,6 +53,14 @@ describe('compareState', () => {
     expect(compareState({ '?': 'unknown class' }, { '?': 'unknown class' }, true)).toEqual([])
   })
 
+  it('takes a name for the same with quotes and without, in different majors', () => {
+    const up = { 'column j.type': 'json', 'column path.default': '"a"."Json"' }
+    const down = { 'column j.type': '"json"', 'column "path".default': 'a."Json"' }
+    expect(compareState(up, down, false)).toEqual([])
+    expect(compareState(up, down, true)).toHaveLength(2)
+    expect(compareState(up, { ...down, 'column j.type': '"Json"' }, false)).toHaveLength(1)
+  })
+
   it('does not take a property of Object for an aspect', () => {
     expect(compareState({ constructor: 'x' }, {}, true)).toEqual([
       'constructor: upstream x, downstream has none',

@@ -203,7 +203,10 @@ class Applied {
     const session = new ApplySession({
       ...{ client, planner, name: 'x', epoch: 1n, position: 0n, togetherFrom, incidentRows: false },
       ...{ relations: this.stream.assembler.relations, replicationRole: 'replica', ordinaryTriggers: 'halt' },
-      waiting: new Waiting([], 'x'),
+      waiting: new Waiting({
+        ...{ follow: 'x', tables: [], known: undefined, only: undefined },
+        late: () => Promise.reject(new Error('no table is late here')),
+      }),
     })
     const ignore = (): void => {}
     this.applier = new Applier(

@@ -42,7 +42,8 @@ BEGIN
     follower.execute_own(text), follower.has_index(oid, "char"), follower.has_identity(oid), follower.publishable(oid[]),
     follower.keep_publications(oid[]), follower.keep_identity(oid[]),
     follower.patterns(text[]), follower.relation_of(oid, oid), follower.lists(oid, oid[]), follower.lineage(oid),
-    follower.publications_of_table(oid), follower.publications_of_schema(text), follower.publications_of_gone_table(text, text),
+    follower.senders_of_table(oid), follower.publications_of_table(oid), follower.publications_of_schema(text),
+    follower.publications_of_gone_table(text, text),
     follower.claims(oid, text, text), follower.hand_over(name),
     follower.every_publication(), follower.sign(bytea), follower.mark(text), follower.utf8(text);
 END $$;

@@ -75,7 +75,8 @@ BEGIN
         WHERE m.schema_name = claims.schema_name AND coalesce(m.table_name, claims.table_name) = claims.table_name)));
 END $$;
 
-CREATE OR REPLACE FUNCTION follower.publications_of_table(relation oid) RETURNS text[]
+-- Publications of registered follows that send the rows of a table.
+CREATE OR REPLACE FUNCTION follower.senders_of_table(relation oid) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   line oid[] := follower.lineage(relation);
@@ -83,9 +84,22 @@ BEGIN
   RETURN ARRAY(
     SELECT p.pubname::text FROM pg_publication p
     WHERE EXISTS (SELECT FROM follower.follow f WHERE p.pubname = ANY (f.publications))
-      AND (p.puballtables OR follower.lists(p.oid, line) OR EXISTS (
-        SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid = ANY (line) AND follower.claims(p.oid, n.nspname, c.relname)))
+      AND (p.puballtables OR follower.lists(p.oid, line))
+    ORDER BY 1);
+END $$;
+
+-- Those whose follows take part in schema changes of a table: these, and lists that it belongs into.
+CREATE OR REPLACE FUNCTION follower.publications_of_table(relation oid) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  line oid[] := follower.lineage(relation);
+BEGIN
+  RETURN ARRAY(
+    SELECT unnest(follower.senders_of_table(relation))
+    UNION
+    SELECT p.pubname::text FROM pg_publication p, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = ANY (line) AND EXISTS (SELECT FROM follower.follow f WHERE p.pubname = ANY (f.publications))
+      AND follower.claims(p.oid, n.nspname, c.relname)
     ORDER BY 1);
 END $$;
 
@@ -161,6 +175,6 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION follower.patterns(text[]), follower.relation_of(oid, oid), follower.lists(oid, oid[]),
-  follower.lineage(oid), follower.claims(oid, text, text), follower.publications_of_table(oid), follower.publications_of_schema(text),
+  follower.lineage(oid), follower.claims(oid, text, text), follower.senders_of_table(oid), follower.publications_of_table(oid), follower.publications_of_schema(text),
   follower.publications_of_gone_table(text, text), follower.every_publication() FROM PUBLIC;
 REVOKE ALL ON PROCEDURE follower.forget_names() FROM PUBLIC;

@@ -65,6 +65,7 @@ BEGIN
         follower.object_state_at(o.type, o.classid, o.objid, o.objsubid) AS state,
         CASE WHEN o.relkind IN ('r', 'p') AND o.classid = 'pg_class'::regclass AND o.relation = o.objid
           THEN follower.missing_values(o.objid, o.relkind) END AS missing,
+        CASE WHEN o.relkind IN ('r', 'p') THEN follower.senders_of_table(o.relation) END AS published,
         CASE
           WHEN o.relkind IN ('r', 'p') THEN follower.publications_of_table(o.relation)
           WHEN o.type = 'extension' THEN follower.every_publication()
@@ -75,7 +76,7 @@ BEGIN
       FROM (SELECT DISTINCT ON (classid, objid, objsubid) * FROM command WHERE objid IS NOT NULL) o,
         pg_identify_object_as_address(o.classid, o.objid, o.objsubid) a
     )
-    SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('missing', o.missing)) || jsonb_build_object(
+    SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('missing', o.missing, 'published', o.published)) || jsonb_build_object(
       'tag', c.command_tag, 'type', c.type, 'schema', c.schema_name, 'identity', coalesce(c.identity, ''),
       'names', coalesce(o.names, '{}'), 'args', coalesce(o.args, '{}'), 'oid', coalesce(c.objid, 0)::text,
       'state', o.state,

@@ -102,9 +102,12 @@ export function sendChange(session: ApplySession, transaction: Transaction): voi
   if (cursor.type === messageTruncate) {
     const side = transaction.sides[cursor.index]
     if (side?.kind !== 'truncate') return
-    const oids = side.relations.map((relation) => relation.oid)
-    for (const statement of session.waiting.truncate(oids, transaction.endLsn)) pipeline.statement(statement)
-    for (const part of statements.truncates(side.relations, side.restartIdentity)) {
+    for (const statement of session.waiting.truncate(side.relations, transaction.endLsn))
+      pipeline.statement(statement)
+    for (const part of statements.truncates(
+      session.waiting.truncatable(side.relations),
+      side.restartIdentity,
+    )) {
       statements.wall.before(pipeline, part)
       writeStatement(pipeline.writer, part)
     }

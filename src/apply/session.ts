@@ -62,6 +62,7 @@ export class ApplySession {
   readonly incidentRows: boolean
   private readonly name: string
   private readonly epoch: bigint
+  private readonly moves: 'follow' | 'tables'
 
   constructor(options: {
     client: pg.Client
@@ -74,6 +75,8 @@ export class ApplySession {
     ordinaryTriggers: OnOrdinaryTriggers
     togetherFrom: number
     waiting: Waiting
+    /** Whose position is moved: the follow's, or that of copied tables which are behind it. */
+    moves?: 'follow' | 'tables'
     incidentRows: boolean
   }) {
     this.client = options.client
@@ -81,6 +84,7 @@ export class ApplySession {
     this.incidentRows = options.incidentRows
     this.name = options.name
     this.epoch = options.epoch
+    this.moves = options.moves ?? 'follow'
     this.position = options.position
     this.waiting = options.waiting
     this.pipeline = new Pipeline(options.client)
@@ -164,7 +168,8 @@ export class ApplySession {
   }
 
   private advance(lsn: Lsn, commitTime: bigint | undefined): string {
-    return `SELECT follower.advance_progress(${this.positions(lsn, commitTime)})`
+    const advance = this.moves === 'follow' ? 'advance_progress' : 'advance_copies'
+    return `SELECT follower.${advance}(${this.positions(lsn, commitTime)})`
   }
 
   /** Whose row it is, where it has to be, and where it goes: arguments for SQL. */

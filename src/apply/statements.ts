@@ -56,7 +56,7 @@ export class Statements {
     this.wall = new Wall(client, () => this.forgetParsed())
   }
 
-  /** Reads the downstream tables of relations that are new. Throws a FollowerError where one is missing. */
+  /** Reads the downstream tables of relations that are new, and meets those that come late. Throws a FollowerError where one is missing. */
   async load(relations: Iterable<Relation>): Promise<void> {
     await this.wall.clean()
     if (this.wall.ran) await this.lookAgain()
@@ -74,6 +74,7 @@ export class Statements {
         continue
       }
       if (!target) throw missingTable(relation)
+      await this.waiting.meet(relation)
       const always = relation.columns.flatMap((column, at) =>
         target.columns.get(column.name)?.identityAlways ? [at] : [],
       )
@@ -119,12 +120,12 @@ export class Statements {
   }
 
   has(relation: Relation): boolean {
-    return this.known.has(relation) || this.ignored.has(relation)
+    return this.ignored.has(relation) || (this.known.has(relation) && !this.waiting.isLate(relation))
   }
 
   /** Whether a relation that is loaded takes no rows. */
   ignores(relation: Relation): boolean {
-    return (this.ignored.size > 0 && this.ignored.has(relation)) || this.waiting.has(relation.oid)
+    return (this.ignored.size > 0 && this.ignored.has(relation)) || this.waiting.has(relation)
   }
 
   /** The statement of a change. Allocates nothing for the common shapes. */

@@ -2,8 +2,8 @@ import { createInterface } from 'node:readline/promises'
 import type { Command } from 'commander'
 import { type FollowEnds, readFollowEnds } from '../config/settings.ts'
 import { ExitCode, FollowerError } from '../errors.ts'
+import { printableLines } from '../model/printable.ts'
 import { cleanup } from '../provision/cleanup.ts'
-import { createLogger } from '../telemetry/log.ts'
 import { redact } from '../telemetry/redact.ts'
 import { addEnds, type EndOptions, warn } from './ends.ts'
 import type { Outcome } from './outcome.ts'
@@ -27,17 +27,21 @@ export function addCleanup(program: Command, outcome: Outcome): void {
       const follow = readFollowEnds(options, process.env)
       warn(options)
       if (!yes) await confirm(follow)
+      const { createLogger } = await import('../telemetry/log.ts')
       const log = createLogger({ level: 'warn', format: 'auto' })
       await withReachable(follow, 'cleanup', async ({ ends, failures }) => {
         const report = await cleanup(follow, ends, log)
-        for (const failure of failures) process.stderr.write(`warning: ${redact(failure.message)}\n`)
+        for (const failure of failures)
+          process.stderr.write(`warning: ${printableLines(redact(failure.message))}\n`)
         if (json) process.stdout.write(`${JSON.stringify({ schema: 'follower.cleanup/1', ...report })}\n`)
         else {
           const lines = [
             ...report.removed.map((each) => `removed  ${each}`),
             ...report.remains.map((each) => `remains  ${each}`),
           ]
-          process.stdout.write(`${lines.join('\n') || `nothing of ${follow.name} is there`}\n`)
+          process.stdout.write(
+            `${printableLines(lines.join('\n')) || `nothing of ${follow.name} is there`}\n`,
+          )
         }
         outcome.exit = failures[0]?.exit ?? ExitCode.ok
       })

@@ -1,3 +1,4 @@
+import { printable, printableLines } from '../model/printable.ts'
 import type { Incident, Skip } from '../provision/incidents.ts'
 
 /** An incident for people, in full. */
@@ -26,7 +27,7 @@ export function incidentsText(incidents: readonly Incident[], skips: readonly Sk
 export function incidentLine(incident: Incident): string {
   const { id, lsn, relation, key, code, message } = incident
   const place = [lsn ?? 'no whole transaction', relation, key].filter(Boolean).join(' ')
-  return `incident ${id}  ${stateOf(incident)}  ${place}  ${code}: ${message}`
+  return printable(`incident ${id}  ${stateOf(incident)}  ${place}  ${code}: ${message}`)
 }
 
 /** `skip 3  done …`. */
@@ -36,7 +37,9 @@ export function skipLine(skip: Skip): string {
     : skip.voidAt
       ? `not needed: it was applied before ${skip.voidAt}`
       : 'waits for the follower'
-  return `skip ${skip.id}  ${state}  ${skip.lsn}  transaction ${skip.xid}  by ${skip.askedBy}: ${skip.reason}`
+  return printable(
+    `skip ${skip.id}  ${state}  ${skip.lsn}  transaction ${skip.xid}  by ${skip.askedBy}: ${skip.reason}`,
+  )
 }
 
 function stateOf({ resolution, resolvedAt, firstAt }: Incident): string {
@@ -46,6 +49,9 @@ function stateOf({ resolution, resolvedAt, firstAt }: Incident): string {
 function labelled(lines: readonly (readonly [string, string])[]): string {
   const width = Math.max(...lines.map(([label]) => label.length)) + 2
   return lines
-    .map(([label, text]) => `${label.padEnd(width)}${text.replaceAll('\n', `\n${' '.repeat(width)}`)}`)
+    .map(
+      ([label, text]) =>
+        `${label.padEnd(width)}${printableLines(text).replaceAll('\n', `\n${' '.repeat(width)}`)}`,
+    )
     .join('\n')
 }

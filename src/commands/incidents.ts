@@ -3,7 +3,7 @@ import { readDownstreamEnd, readSkip } from '../config/incidents.ts'
 import { ExitCode, FollowerError } from '../errors.ts'
 import { formatLsn } from '../model/lsn.ts'
 import { askRetry, askSkip, readIncidents, readSkips } from '../provision/incidents.ts'
-import { lockHolder, lockKey } from '../provision/lock.ts'
+import { isFollowed } from '../provision/lock.ts'
 import { addEnds, type EndOptions, warn } from './ends.ts'
 import { incidentsText, incidentText } from './incident-text.ts'
 import type { Outcome } from './outcome.ts'
@@ -69,7 +69,7 @@ async function retry({ json, ...options }: Options): Promise<void> {
   warn(options)
   await withDownstream(end, 'retry', async (client) => {
     const incident = await askRetry(client, end.name)
-    const running = (await lockHolder(client, 'downstream', lockKey(end.name))) !== undefined
+    const running = await isFollowed(client, end.name)
     const text =
       incident === undefined
         ? `nothing has stopped ${end.name}`
@@ -89,7 +89,7 @@ async function skip({
   warn(options)
   await withDownstream(end, 'skip', async (client) => {
     const result = await askSkip(client, end.name, lsn, reason)
-    const running = (await lockHolder(client, 'downstream', lockKey(end.name))) !== undefined
+    const running = await isFollowed(client, end.name)
     const text = `the transaction at ${formatLsn(lsn)} is skipped ${running ? 'now' : 'at the next start: no follower is running'}${result === 'asked' ? '' : ' (it was asked for already)'}`
     write(json, { schema: 'follower.skip/1', name: end.name, lsn: formatLsn(lsn), running }, text)
   })

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander'
 import { readGrantsSettings } from '../config/grants.ts'
 import { ExitCode } from '../errors.ts'
 import type { Conninfo } from '../model/conninfo.ts'
+import { printableLines } from '../model/printable.ts'
 import { downstreamGrants, ownersOf, upstreamGrants } from '../provision/grants.ts'
 import { listableTables } from '../provision/listing.ts'
 import { captureScript } from '../provision/objects.ts'
@@ -56,7 +57,8 @@ export function addPrint(program: Command, outcome: Outcome): void {
             await downstreamGrants(downstream, of(follow.downstream, roles.downstream), tables, authors),
           )
         }
-        for (const failure of failures) process.stderr.write(`warning: ${redact(failure.message)}\n`)
+        for (const failure of failures)
+          process.stderr.write(`warning: ${printableLines(redact(failure.message))}\n`)
         process.stdout.write(scripts.map((text) => `${text}\n`).join('\n'))
         outcome.exit = failures[0]?.exit ?? ExitCode.ok
       })

@@ -3,6 +3,7 @@ import { ExitCode, FollowerError, formatError } from '../errors.ts'
 import { readBuild } from '../telemetry/build.ts'
 import { redact } from '../telemetry/redact.ts'
 import { addCleanup } from './cleanup.ts'
+import { addCopy } from './copy.ts'
 import { addIncidents } from './incidents.ts'
 import type { Outcome } from './outcome.ts'
 import { addPrint } from './print.ts'
@@ -42,6 +43,7 @@ function createProgram(outcome: Outcome): Command {
   addStart(program, outcome)
   addStatus(program, outcome)
   addIncidents(program, outcome)
+  addCopy(program)
   addCleanup(program, outcome)
   addPrint(program, outcome)
   addVersion(program)

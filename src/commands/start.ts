@@ -1,7 +1,6 @@
 import { type Command, Option } from 'commander'
 import { readStartSettings } from '../config/settings.ts'
 import { spillProblem } from '../config/spill.ts'
-import { runDaemon } from '../daemon/daemon.ts'
 import { addEnds, argvWarnings, type EndOptions, repeated } from './ends.ts'
 import type { Outcome } from './outcome.ts'
 
@@ -24,9 +23,9 @@ const options: readonly (readonly [flags: string, description: string])[] = [
     '--copy <what>',
     'all: schema and rows; data: rows into tables that are there; none: they are your business',
   ],
-  ['--copy-jobs <n>', 'copy so many tables, or parts of them, at a time (default: by cores, 2 to 8)'],
-  ['--copy-split <size>', 'copy larger tables in parts of this size (default: 256MB)'],
-  ['--pg-dump <path>', 'the pg_dump that reads the schema (default: one that fits the upstream)'],
+  ['--copy-jobs <n>', 'copy so many tables, or parts of them, at a time (default: by cores, 4 to 8)'],
+  ['--copy-split <size>', 'copy larger tables in parts of this size (default: 128MB)'],
+  ['--pg-dump <path>', 'the pg_dump that reads the schema; none: without (default: one that fits, or none)'],
   ['--no-owner', 'what is copied belongs to the downstream role (default: owners are kept)'],
   ['--no-privileges', 'no GRANTs are copied'],
   ['--overwrite', 'remove the rows that are downstream before the copy (default: refuse)'],
@@ -94,6 +93,8 @@ export function addStart(program: Command, outcome: Outcome): void {
       spillProblem(follow.spill.directory),
     ])
     const problems = [...new Set(warnings)].filter((problem) => problem !== undefined)
+    // Half of what there is to load, and no other command needs it.
+    const { runDaemon } = await import('../daemon/daemon.ts')
     outcome.exit = await runDaemon(follow, daemon, [...argvWarnings(given), ...problems])
   })
 }

@@ -1,13 +1,17 @@
 import colors from 'picocolors'
+import { printable } from '../model/printable.ts'
+import { formatBytes, formatSeconds } from '../model/size.ts'
 import type { Incident } from '../provision/incidents.ts'
 import type { FollowStatus } from '../provision/state.ts'
 import { incidentLine, skipLine } from './incident-text.ts'
+
+/** Of many tables. */
+const listed = 20
 
 /** `follower status` for people: one line a part, labels in the first column. */
 export function statusText(status: FollowStatus): string {
   const { upstream, slot, downstream, progress, incident, skips } = status
   const lines = [
-    [status.name, [coloured(status.state)]],
     [
       'upstream',
       upstream
@@ -28,12 +32,48 @@ export function statusText(status: FollowStatus): string {
       downstream ? [`${downstream.database} on PostgreSQL ${downstream.version}`] : ['not reached'],
     ],
     ['progress', progress ? progressParts(progress, status.lagBytes) : [downstream ? 'none' : 'not reached']],
+    ...(status.copy ? copyLines(status.copy) : []),
     ...(incident ? [['halted', [incidentLine(incident)]] as const] : []),
     ...(incident ? [['go on', [waysOn(status.name, incident, downstream?.holder != null)]] as const] : []),
     ...skips.map((skip) => ['skipped', [skipLine(skip)]] as const),
   ] as const
-  const width = Math.max(...lines.map(([label]) => label.length)) + 2
-  return lines.map(([label, parts]) => `${label.padEnd(width)}${parts.join('   ')}`).join('\n')
+  const name = printable(status.name)
+  const width = Math.max(...[name, ...lines.map(([label]) => label)].map((label) => label.length)) + 2
+  return [
+    `${name.padEnd(width)}${coloured(status.state)}`,
+    ...lines.map(([label, parts]) => `${label.padEnd(width)}${parts.map(printable).join('   ')}`),
+  ].join('\n')
+}
+
+function copyLines(copy: NonNullable<FollowStatus['copy']>): (readonly [string, readonly string[]])[] {
+  const { tables, steps } = copy
+  return [
+    [
+      'copy',
+      [
+        `${tables.copied} of ${tables.total} tables${tables.behind > 0 ? ` (${tables.behind} behind)` : ''}`,
+        `${copy.rows} rows`,
+        amount(copy.bytes, copy.expectedBytes),
+        ...(copy.secondsLeft === null || tables.copied === tables.total
+          ? []
+          : [`about ${formatSeconds(copy.secondsLeft)} left`]),
+      ],
+    ],
+    ...copy.inWork
+      .slice(0, listed)
+      .map(
+        ({ table, rows, bytes, expectedBytes }) =>
+          ['', [table, `${rows} rows`, amount(bytes, expectedBytes)]] as const,
+      ),
+    ...(copy.inWork.length > listed ? [['', [`and ${copy.inWork.length - listed} more`]] as const] : []),
+    ...(steps.length === 0
+      ? []
+      : [['to make', [steps.map(({ wave, left }) => `${left} ${wave}`).join(', ')]] as const]),
+  ]
+}
+
+function amount(bytes: number, expected: number | null): string {
+  return `${formatBytes(bytes)}${expected === null ? '' : ` of about ${formatBytes(expected)}`}`
 }
 
 function waysOn(name: string, { lsn }: Incident, running: boolean): string {
@@ -44,7 +84,7 @@ function waysOn(name: string, { lsn }: Incident, running: boolean): string {
 }
 
 function some(names: readonly string[]): string {
-  return [...names.slice(0, 20), ...(names.length > 20 ? ['…'] : [])].join(', ')
+  return [...names.slice(0, listed), ...(names.length > listed ? ['…'] : [])].join(', ')
 }
 
 function slotParts(slot: NonNullable<FollowStatus['slot']>): string[] {
@@ -69,15 +109,7 @@ function progressParts(progress: NonNullable<FollowStatus['progress']>, lag: num
 }
 
 function coloured(state: FollowStatus['state']): string {
-  if (state === 'following') return colors.green(state)
+  if (state === 'following' || state === 'copying') return colors.green(state)
   const bad = state === 'slot lost' || state === 'slot missing' || state === 'halted'
   return bad ? colors.red(state) : colors.yellow(state)
-}
-
-/** `1.4 MB`: powers of 1024, as pg_size_pretty has them. */
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB']
-  const power = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10))
-  const amount = bytes / 1024 ** power
-  return `${power === 0 || amount >= 100 ? Math.round(amount) : amount.toFixed(1)} ${units[power]}`
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { readFollowEnds } from '../config/settings.ts'
 import { ExitCode, type FollowerError } from '../errors.ts'
+import { printableLines } from '../model/printable.ts'
 import { type FollowPhase, readState } from '../provision/state.ts'
 import { redact } from '../telemetry/redact.ts'
 import { addEnds, type EndOptions, warn } from './ends.ts'
@@ -26,7 +27,8 @@ export function addStatus(program: Command, outcome: Outcome): void {
       warn(options)
       await withReachable(follow, 'status', async ({ ends, failures }) => {
         const status = await readState(follow, ends)
-        for (const failure of failures) process.stderr.write(`warning: ${redact(failure.message)}\n`)
+        for (const failure of failures)
+          process.stderr.write(`warning: ${printableLines(redact(failure.message))}\n`)
         process.stdout.write(`${json ? JSON.stringify(status) : statusText(status)}\n`)
         outcome.exit = exitOf(status.state, failures)
       })

@@ -1,15 +1,18 @@
 import { availableParallelism } from 'node:os'
+import { z } from 'zod'
 import { ExitCode, FollowerError } from '../errors.ts'
-import type { FollowSettings } from '../model/follow.ts'
+import type { FollowSettings, TablePattern } from '../model/follow.ts'
+import { parseTables } from './names.ts'
+import { parseOptions, via } from './schema.ts'
 import { parseSize } from './spill.ts'
 import { ValueProblem } from './value-problem.ts'
 
-/** Both servers work for each of them. */
+/** Both servers work for each of them; where there are few cores, one goes on while another waits for the disk. */
 export function defaultJobs(): number {
-  return Math.min(8, Math.max(2, availableParallelism()))
+  return Math.min(8, Math.max(4, availableParallelism()))
 }
 
-export const defaultSplit = 256 * 1024 * 1024
+export const defaultSplit = 128 * 1024 * 1024
 
 export function parseJobs(text: string): number {
   const jobs = Number(text)
@@ -43,4 +46,19 @@ export function checkCopy(settings: FollowSettings): void {
       'or load the schema of these tables yourself:  follower start --copy data …',
     ],
   })
+}
+
+const requestSchema = z.strictObject({ tables: via(parseNames) })
+
+/** The tables that `follower copy` names. Throws FollowerError exit 2. */
+export function readCopyRequest(tables: string | undefined): readonly TablePattern[] {
+  return parseOptions(requestSchema, { tables: tables ?? '' }).tables
+}
+
+function parseNames(text: string): readonly TablePattern[] {
+  if (text.trim() === '') throw new ValueProblem('which tables: public.orders,public.lines')
+  const tables = parseTables(text)
+  const whole = tables.find(({ table }) => table === '*')
+  if (whole) throw new ValueProblem(`name the tables of ${whole.schema} one by one`)
+  return tables
 }

@@ -15,12 +15,17 @@ export interface CopyStep {
 }
 
 /**
- * What may run at the same time, and when: indexes side by side; then all else, in order; both before anything of the stream is applied.
+ * What may run at the same time, and when: what a large schema has before the rows; then, after the rows, indexes side by side; then all else, in order; both before anything of the stream is applied.
  * Foreign keys, and what depends on them or reads tables, only once all rows are there.
  */
-export type StepWave = 'indexes' | 'objects' | 'foreign keys' | 'last'
-export const earlyWaves = ['indexes', 'objects'] as const satisfies readonly StepWave[]
+export type StepWave = 'schema' | 'indexes' | 'objects' | 'foreign keys' | 'last'
+export const schemaWaves = ['schema'] as const satisfies readonly StepWave[]
+export const earlyWaves = ['schema', 'indexes', 'objects'] as const satisfies readonly StepWave[]
 export const lateWaves = ['foreign keys', 'last'] as const satisfies readonly StepWave[]
+
+/** What has no place of its own goes where it is at the upstream, whatever the role's or the database's settings are downstream. */
+export const plainPlaces = "SET default_tablespace = ''; SET default_table_access_method = 'heap'"
+
 export const sideBySide: readonly StepWave[] = ['indexes', 'foreign keys']
 
 /** Pure: reads `pg_restore --list`. https://www.postgresql.org/docs/current/app-pgrestore.html */

@@ -3,7 +3,7 @@ import { relationName } from '../model/relation.ts'
 import type { End } from '../postgres/end.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
-import { copyStatements, only, qualified, type Versions } from './statements.ts'
+import { copyStatements, only, type Versions } from './statements.ts'
 import { type CopyPart, type CopyTable, planParts, type TableDefinition } from './table.ts'
 import { CopyFailed, transfer } from './transfer.ts'
 
@@ -37,8 +37,8 @@ export interface CopyPort {
   /** Throws where rows are there that are nobody's to remove; `clear` where they are to be removed. */
   occupied(client: pg.Client, target: TableDefinition, table: CopyTable): Promise<'empty' | 'clear'>
   /** SQL that removes all rows. */
-  clearing(client: pg.Client, target: TableDefinition): Promise<string>
-  moved(bytes: number): void
+  clearing(client: pg.Client, target: TableDefinition, table: CopyTable): Promise<string>
+  moved(table: CopyTable, bytes: number): void
   copied(table: CopyTable, rows: number): void
   later(table: CopyTable, why: 'changed' | 'gone'): void
 }
@@ -72,7 +72,7 @@ export class Copier {
   constructor(tables: readonly CopyTable[], options: CopyOptions, port: CopyPort) {
     this.options = options
     this.port = port
-    this.parts = planParts(tables, options.splitBytes)
+    this.parts = planParts(tables, options)
   }
 
   async run(): Promise<void> {
@@ -124,9 +124,7 @@ export class Copier {
     const state = await this.write(part, pair)
     await run('upstream', pair.upstream, 'COMMIT')
     if (state !== 'copied') return
-    const rows = this.rows.get(table) ?? 0
-    if (rows > 0) await run('downstream', pair.downstream, `ANALYZE ${qualified(table)}`)
-    this.port.copied(table, rows)
+    this.port.copied(table, this.rows.get(table) ?? 0)
   }
 
   /** Locks the table upstream, under the snapshot; says why it can't be copied under it. */
@@ -175,7 +173,7 @@ export class Copier {
     wall: OwnerWall | undefined,
   ): Promise<void> {
     if ((await this.port.occupied(client, target, table)) === 'empty') return
-    const statement = await this.port.clearing(client, target)
+    const statement = await this.port.clearing(client, target, table)
     if (wall) await wall.run(statement)
     else await run('downstream', client, statement)
   }
@@ -194,7 +192,7 @@ export class Copier {
     const names = copyStatements(part, target, versions).columns.map((column) => column.name)
     const stage = await wall?.stage(names)
     const result = await transfer(pair, copyStatements(part, target, versions, stage), (bytes) =>
-      this.port.moved(bytes),
+      this.port.moved(table, bytes),
     )
     await wall?.unstage(names)
     await wall?.beforeCommit()

@@ -30,6 +30,8 @@ export interface CopyTable extends TableDefinition {
   readonly blocks: number
   /** An earlier attempt has put rows there. */
   readonly begun: boolean
+  /** What is there is removed by the transaction that brings the new rows. */
+  readonly overwrite: boolean
 }
 
 /** Blocks `from` up to, not including, `to`. */
@@ -50,14 +52,23 @@ export interface CopyPart {
 
 /**
  * Pure: the work, the largest first, so that the end is not one connection at work on one table. A table is split where it is
- * larger than `splitBytes`; block numbers mean something within one snapshot only.
+ * larger than `splitBytes`, into as many parts for each of the `jobs`; block numbers mean something within one snapshot only.
  */
-export function planParts(tables: readonly CopyTable[], splitBytes: number): CopyPart[] {
-  return tables.toSorted((a, b) => b.bytes - a.bytes).flatMap((table) => split(table, splitBytes))
+export function planParts(
+  tables: readonly CopyTable[],
+  how: { readonly splitBytes: number; readonly jobs: number },
+): CopyPart[] {
+  return tables
+    .toSorted((a, b) => b.bytes - a.bytes)
+    .flatMap((table) => split(table, partsOf(table, how.splitBytes, how.jobs)))
 }
 
-function split(table: CopyTable, splitBytes: number): CopyPart[] {
-  const parts = table.kind === 'r' ? Math.min(Math.ceil(table.bytes / splitBytes), table.blocks) : 1
+function partsOf(table: CopyTable, splitBytes: number, jobs: number): number {
+  if (table.kind !== 'r' || table.overwrite || table.bytes <= splitBytes) return 1
+  return Math.min(Math.ceil(table.bytes / splitBytes / jobs) * jobs, table.blocks)
+}
+
+function split(table: CopyTable, parts: number): CopyPart[] {
   if (parts <= 1) return [{ table, range: undefined, parts: 1 }]
   const each = Math.ceil(table.blocks / parts)
   const ranges: BlockRange[] = []

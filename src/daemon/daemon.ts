@@ -7,6 +7,7 @@ import { Health } from '../telemetry/health.ts'
 import { createLogger, type Logger, logsForPeople } from '../telemetry/log.ts'
 import { createMetrics, primeMetrics, showState } from '../telemetry/metrics.ts'
 import { protectSecret, redact } from '../telemetry/redact.ts'
+import { Screen } from '../telemetry/screen.ts'
 import { listenWeb } from '../telemetry/web.ts'
 import { ServiceManager } from './service-manager.ts'
 import { endOnUncaught, stopOnSignal } from './signals.ts'
@@ -21,7 +22,9 @@ export async function runDaemon(
   warnings: readonly string[],
 ): Promise<ExitCode> {
   for (const end of [follow.upstream, follow.downstream]) protectSecret(await passwordOf(end.password))
-  const log = createLogger({ level: daemon.logLevel, format: daemon.logFormat })
+  const logging = { level: daemon.logLevel, format: daemon.logFormat }
+  const screen = Screen.ofProcess(logging)
+  const log = createLogger({ ...logging, screen })
   endOnUncaught(log)
   const stop = stopOnSignal(log)
   for (const warning of warnings) log.warn(warning)
@@ -46,7 +49,7 @@ export async function runDaemon(
       'follower starts',
     )
     try {
-      await runFollow(follow, { log, metrics, health, stop: stop.signal })
+      await runFollow(follow, { log, metrics, health, stop: stop.signal, screen })
     } finally {
       await web?.close()
     }

@@ -46,6 +46,7 @@ const shape = z.object({
       oid: z.string(),
       state: textMap.nullable(),
       publications: texts,
+      published: texts.optional(),
       missing: textMap.optional(),
     }),
   ),

@@ -22,15 +22,22 @@ export function compareState(
 ): readonly string[] {
   if (Object.hasOwn(upstream, unknownClass)) return []
   if (downstream === null) return ['the object exists upstream, not downstream']
-  return Object.keys(upstream)
+  const [above, below] = sameMajor ? [upstream, downstream] : [unquoted(upstream), unquoted(downstream)]
+  return Object.keys(above)
     .filter((aspect) => sameMajor || !aspect.startsWith(sameMajorOnly))
-    .filter((aspect) => upstream[aspect] !== own(downstream, aspect))
+    .filter((aspect) => above[aspect] !== own(below, aspect))
     .sort()
     .map((aspect) => {
-      const [here, there] = excerpts(upstream[aspect] ?? '', own(downstream, aspect))
+      const [here, there] = excerpts(above[aspect] ?? '', own(below, aspect))
       const name = aspect.startsWith(sameMajorOnly) ? aspect.slice(sameMajorOnly.length) : aspect
       return `${name}: upstream ${here}, downstream ${there}`
     })
+}
+
+/** All names are in quotes but those that a major has words of its own for: json is one from 17 on, "json" before. */
+function unquoted(state: ObjectState): ObjectState {
+  const plain = (text: string): string => text.replace(/"([a-z_][a-z0-9_$]*)"/g, '$1')
+  return Object.fromEntries(Object.entries(state).map(([aspect, text]) => [plain(aspect), plain(text)]))
 }
 
 /** A column named `constructor` must not find Object's. */

@@ -13,7 +13,7 @@ export class Daemon {
   /** Rejects where the process ends and nobody asked for it. */
   readonly failure: Promise<never>
 
-  constructor(upstream: string, downstream: string, log: string) {
+  constructor(upstream: string, downstream: string, log: string, more: readonly string[]) {
     this.#args = [
       'start',
       '--upstream',
@@ -24,6 +24,7 @@ export class Daemon {
       'off',
       '--on-error',
       'exit',
+      ...more,
     ]
     this.#log = log
     this.failure = new Promise((_, reject) => {

@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 
+export interface Copied {
+  readonly tables: number
+  readonly copied: number
+  readonly rows: number
+  readonly seconds: number
+}
+
 /** The demo's own connections to both databases, and what it asks them. */
 export class Ends {
   readonly conninfos: readonly [upstream: string, downstream: string]
@@ -29,12 +36,25 @@ export class Ends {
 
   /** Waits until a walsender serves the slot. */
   async streaming(): Promise<void> {
-    await until('the slot to stream', 30, async () => {
+    await until('the slot to stream', 60, async () => {
       const { rowCount } = await this.upstream.query(
         "SELECT FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid WHERE r.state = 'streaming'",
       )
       return rowCount === 1
     })
+  }
+
+  /** How far the initial copy is; undefined before it has begun. */
+  async copied(): Promise<Copied | undefined> {
+    const { rows: there } = await this.downstream.query<{ there: boolean }>(
+      "SELECT to_regclass('follower.copied_table') IS NOT NULL AS there",
+    )
+    if (!there[0]?.there) return undefined
+    const { rows } = await this.downstream.query<Copied>(
+      `SELECT count(*)::int AS tables, count(*) FILTER (WHERE state = 'copied')::int AS copied, sum(rows)::int AS rows,
+              extract(epoch FROM max(updated_at) - min(begun_at))::float8 AS seconds FROM follower.copied_table`,
+    )
+    return rows[0]?.seconds == null ? undefined : rows[0]
   }
 
   /** Where the upstream's WAL is now. */

@@ -4,18 +4,34 @@ import pg from 'pg'
 
 const branches = 8
 const tellers = 80
-const accounts = 8000
+const accounts = 20_000
+const movements = 40_000
 
 /** A bank in the manner of TPC-B: every transaction changes four tables, and all sums stay equal. */
-export const bank = `
+export const bankSchema = `
+  CREATE SEQUENCE receipt START 1000;
   CREATE TABLE branches (id int PRIMARY KEY, balance bigint NOT NULL DEFAULT 0);
   CREATE TABLE tellers (id int PRIMARY KEY, branch int NOT NULL REFERENCES branches, balance bigint NOT NULL DEFAULT 0);
   CREATE TABLE accounts (id int PRIMARY KEY, branch int NOT NULL REFERENCES branches, balance bigint NOT NULL DEFAULT 0, filler text);
-  CREATE TABLE history (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account int NOT NULL, teller int NOT NULL,
-    branch int NOT NULL, delta bigint NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
+  CREATE INDEX accounts_branch ON accounts (branch);
+  CREATE TABLE history (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, account int NOT NULL REFERENCES accounts, teller int NOT NULL,
+    branch int NOT NULL, delta bigint NOT NULL, receipt bigint NOT NULL DEFAULT nextval('receipt'), at timestamptz NOT NULL DEFAULT clock_timestamp());
+  CREATE INDEX history_at ON history (at);
+  CREATE VIEW branch_sums AS SELECT branch, sum(balance) AS balance FROM accounts GROUP BY branch`
+
+/** What has happened before anybody follows. */
+export const bankRows = `
   INSERT INTO branches SELECT n FROM generate_series(1, ${branches}) n;
   INSERT INTO tellers SELECT n, n % ${branches} + 1 FROM generate_series(1, ${tellers}) n;
-  INSERT INTO accounts SELECT n, n % ${branches} + 1, 0, repeat('x', 60) FROM generate_series(1, ${accounts}) n`
+  INSERT INTO accounts SELECT n, n % ${branches} + 1, 0, repeat('x', 60) FROM generate_series(1, ${accounts}) n;
+  INSERT INTO history (account, teller, branch, delta)
+    SELECT n % ${accounts} + 1, n % ${tellers} + 1, n % ${branches} + 1, 1 + n % 4999 FROM generate_series(1, ${movements}) n;
+  UPDATE branches SET balance = s.sum FROM (SELECT branch, sum(delta) FROM history GROUP BY branch) s WHERE id = s.branch;
+  UPDATE tellers SET balance = s.sum FROM (SELECT teller, sum(delta) FROM history GROUP BY teller) s WHERE id = s.teller;
+  UPDATE accounts SET balance = s.sum FROM (SELECT account, sum(delta) FROM history GROUP BY account) s WHERE id = s.account`
+
+/** Rows that are there then. */
+export const rowsBefore = branches + tellers + accounts + movements
 
 /** True where every transaction arrived once: a lost or doubled one moves one of the four sums. */
 export const sumsAgree = `

@@ -25,8 +25,10 @@ export interface DdlObject {
   readonly oid: string
   /** null where follower knows no state for this class of object. */
   readonly state: ObjectState | null
-  /** Publications of registered follows that hold the object at this place in the WAL. */
+  /** Publications of registered follows that the object belongs to at this place in the WAL, if only by its name. */
   readonly publications: readonly string[]
+  /** For tables, and what belongs to one: those that send its rows from here on. Absent in messages of older captures. */
+  readonly published?: readonly string[]
   /** For tables: columns with attmissingval (fast defaults), name → text of the value. */
   readonly missing?: Readonly<Record<string, string>>
 }

@@ -77,6 +77,7 @@ export async function publishedTables(
         bytes,
         blocks: Math.ceil(bytes / Number(column(row, 'block_size'))),
         begun: false,
+        overwrite: false,
       },
     ]
   })

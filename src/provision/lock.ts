@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import type { End } from '../postgres/end.ts'
 import { sql } from '../postgres/sql.ts'
@@ -30,4 +31,18 @@ export async function lockHolder(client: pg.Client, end: End, key: string): Prom
       clientAddr: row.client_addr ?? '',
     }
   )
+}
+
+const lookMs = 100
+/** A daemon that tries again makes its connections anew, and holds no lock just then. */
+const betweenSessionsMs = 2000
+
+/** Whether a follower of this name runs, seen from the downstream: a "no" takes two seconds. */
+export async function isFollowed(downstream: pg.Client, name: string): Promise<boolean> {
+  const until = performance.now() + betweenSessionsMs
+  for (;;) {
+    if (await lockHolder(downstream, 'downstream', lockKey(name))) return true
+    if (performance.now() > until) return false
+    await sleep(lookMs)
+  }
 }

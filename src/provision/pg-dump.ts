@@ -19,9 +19,13 @@ export interface DumpTools {
 
 /**
  * The pg_dump that is chosen, or else the oldest that understands the server, of the path and Debian's directories; with its
- * pg_restore. Throws FollowerError (FLW-124, exit 6) where there is none.
+ * pg_restore. Undefined where there is none, or `none` is chosen. Throws FollowerError (FLW-124, exit 6) where the chosen one does not fit.
  */
-export async function findDumpTools(chosen: string | undefined, serverMajor: number): Promise<DumpTools> {
+export async function findDumpTools(
+  chosen: string | undefined,
+  serverMajor: number,
+): Promise<DumpTools | undefined> {
+  if (chosen === 'none') return undefined
   const candidates = chosen === undefined ? await installed() : [chosen]
   const found: DumpTools[] = []
   for (const dump of candidates) {
@@ -29,13 +33,12 @@ export async function findDumpTools(chosen: string | undefined, serverMajor: num
     if (major !== undefined) found.push({ dump, restore: path.join(path.dirname(dump), 'pg_restore'), major })
   }
   const fitting = found.filter((tools) => tools.major >= serverMajor).toSorted((a, b) => a.major - b.major)
-  if (fitting[0]) return fitting[0]
+  if (fitting[0] || chosen === undefined) return fitting[0]
   const seen = found.map(({ dump, major }) => `${dump} is of ${major}`)
   throw new FollowerError(`the copy of the schema needs pg_dump of PostgreSQL ${serverMajor} or later`, {
     code: 'FLW-124',
     exit: ExitCode.preflight,
-    detail:
-      seen.length > 0 ? seen.join('\n') : `none was found: ${candidates.join(', ') || 'not in the path'}`,
+    detail: seen.length > 0 ? seen.join('\n') : `there is none: ${chosen}`,
     effect: 'nothing was changed',
     fix: [
       `apt install postgresql-client-${serverMajor}   # or as your system has it`,
@@ -67,6 +70,8 @@ async function majorOf(program: string): Promise<number | undefined> {
 export interface DumpedSchema {
   readonly before: string
   readonly after: readonly CopyStep[]
+  /** What of the upstream's is not among it, for people. */
+  readonly leftOut?: readonly string[]
 }
 
 /** Runs pg_dump under the snapshot. Throws FollowerError (FLW-125) with what it said. */

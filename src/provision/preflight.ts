@@ -14,7 +14,6 @@ import {
 } from './facts.ts'
 import { oneError } from './findings.ts'
 import { carried, checkListable, type ListableTable, listableTables } from './listing.ts'
-import { type DumpTools, findDumpTools } from './pg-dump.ts'
 import { checkPluginFacts, pluginFacts } from './plugin.ts'
 import { refuseLostHistory } from './position.ts'
 import { type Progress, readProgress } from './progress.ts'
@@ -28,6 +27,7 @@ import {
 } from './publication.ts'
 import { ask } from './query.ts'
 import { readRegistration, registration, sameScope } from './registry.ts'
+import { type SchemaSource, schemaSource } from './schema-copy.ts'
 import {
   checkDistinct,
   checkDownstream,
@@ -74,7 +74,7 @@ export interface Preflight {
   readonly slot: Slot | undefined
   readonly step: SlotStep
   /** Where the schema is to be copied. */
-  readonly dumpTools: DumpTools | undefined
+  readonly schemaSource: SchemaSource | undefined
 }
 
 /**
@@ -152,10 +152,8 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     }
   }
   throwFirst(found)
-  const dumpTools =
-    copy === 'all' && atFirst
-      ? await findDumpTools(settings.copying.pgDump, Math.trunc(upstream.version / 10000))
-      : undefined
+  const source =
+    copy === 'all' && atFirst ? await schemaSource(settings, ends.upstream, upstream.version, log) : undefined
 
   warnOfOrigin(downstream, log)
   warn(upstream, tables, slot === undefined, log)
@@ -171,7 +169,7 @@ export async function preflight(settings: FollowSettings, ends: Ends, log: Logge
     progress,
     slot,
     step: refusal as SlotStep,
-    dumpTools,
+    schemaSource: source,
   }
 }
 

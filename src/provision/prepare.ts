@@ -12,7 +12,6 @@ import { createSlot, slotPosition } from './create-slot.ts'
 import type { Ends } from './ends.ts'
 import { oneError } from './findings.ts'
 import { installObjects, lockSchema } from './objects.ts'
-import type { DumpTools } from './pg-dump.ts'
 import { type Preflight, preflight } from './preflight.ts'
 import { recordIntent, recordStart, recordWaiting } from './progress.ts'
 import { ensurePublications, publicationNames } from './publication.ts'
@@ -145,6 +144,7 @@ async function prepareDownstream(settings: FollowSettings, ends: Ends, seen: Pre
       database: seen.upstream.database,
       slot: settings.slot,
       ownSlot: !settings.slotGiven,
+      publications: settings.plugin === 'pgoutput' ? publicationNames(settings) : [],
     })
   })
 }
@@ -172,7 +172,7 @@ async function prepareSlot(
   try {
     if (snapshot) await recheck(settings, ends, seen, snapshot.name)
     await failpoint('start.slot')
-    await begin(settings, ends, lsn, copies ? snapshot : undefined, seen.dumpTools)
+    await begin(settings, ends, lsn, copies ? snapshot : undefined, seen, log)
   } catch (error) {
     await snapshot?.close()
     // What a person has to remedy first may take long, and the slot would hold WAL meanwhile.
@@ -192,18 +192,30 @@ async function begin(
   { upstream, downstream }: Ends,
   lsn: Lsn,
   snapshot: Snapshot | undefined,
-  tools: DumpTools | undefined,
+  seen: Preflight,
+  log: Logger,
 ): Promise<void> {
   const tables =
     snapshot &&
     (await underSnapshot(upstream, snapshot.name, () =>
       publishedTables(upstream, publicationNames(settings)),
     ))
-  const schema = snapshot && tools && (await readSchema(settings, upstream, tools, snapshot))
+  const majors = {
+    upstream: Math.trunc(seen.upstream.version / 10000),
+    downstream: Math.trunc(seen.downstream.version / 10000),
+  }
+  const source = seen.schemaSource
+  const schema =
+    snapshot &&
+    source &&
+    (await readSchema(settings, { upstream, downstream }, source, snapshot, majors, log))
   const record = (client: pg.Client): Promise<void> =>
     inTransaction(client, 'downstream', async () => {
-      if (schema) await loadSchema(client, settings.name, schema)
-      await recordStart(client, settings.name, lsn)
+      if (schema) {
+        await loadSchema(client, settings.name, schema)
+        await failpoint('copy.schema')
+      }
+      await recordStart(client, settings.name, lsn, tables !== undefined)
       if (tables) await recordWaiting(client, settings.name, tables)
     })
   if (!schema) return record(downstream)

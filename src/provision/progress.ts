@@ -56,15 +56,19 @@ export interface Intent {
   readonly database: string
   readonly slot: string
   readonly ownSlot: boolean
+  readonly publications: readonly string[]
 }
 
-/** Records that a slot is about to be created, so that one that a killed start left behind is known as ours. */
+/**
+ * Records that a slot is about to be created, so that one that a killed start left behind is known as ours; at each start, what the follow
+ * publishes.
+ */
 export async function recordIntent(downstream: pg.Client, intent: Intent): Promise<void> {
   await ask(
     downstream,
     'downstream',
-    `INSERT INTO follower.progress (name, system_identifier, timeline, database, slot, own_slot)
-     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING`,
+    `INSERT INTO follower.progress (name, system_identifier, timeline, database, slot, own_slot, publications)
+     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET publications = EXCLUDED.publications`,
     [
       intent.name,
       intent.systemIdentifier,
@@ -72,17 +76,23 @@ export async function recordIntent(downstream: pg.Client, intent: Intent): Promi
       intent.database,
       intent.slot,
       String(intent.ownSlot),
+      intent.publications,
     ],
   )
 }
 
-/** Writes the first position. Only ever once: a row that has one is left alone. */
-export async function recordStart(downstream: pg.Client, name: string, lsn: Lsn): Promise<void> {
+/** Writes the first position, and whether the follow copies tables. Only ever once: a row that has one is left alone. */
+export async function recordStart(
+  downstream: pg.Client,
+  name: string,
+  lsn: Lsn,
+  copies: boolean,
+): Promise<void> {
   await ask(
     downstream,
     'downstream',
-    'UPDATE follower.progress SET lsn = $2, updated_at = clock_timestamp() WHERE name = $1 AND lsn IS NULL',
-    [name, formatLsn(lsn)],
+    'UPDATE follower.progress SET lsn = $2, copies = $3, updated_at = clock_timestamp() WHERE name = $1 AND lsn IS NULL',
+    [name, formatLsn(lsn), String(copies)],
   )
 }
 
@@ -94,17 +104,16 @@ export interface WaitingTable {
   readonly name: string
   /** An earlier attempt has put rows there, which are ours to remove. */
   readonly begun: boolean
+  /** What is there is replaced in one transaction. */
+  readonly overwrite: boolean
 }
 
 /** Those of the follow, by OID. */
-export async function waitingTables(
-  downstream: pg.Client,
-  name: string,
-): Promise<ReadonlyMap<number, WaitingTable>> {
+export async function waitingTables(downstream: pg.Client, name: string): Promise<Map<number, WaitingTable>> {
   const found = await ask(
     downstream,
     'downstream',
-    "SELECT relation, schema, name, state = 'copying' AS begun FROM follower.copied_table WHERE follow = $1 AND state <> 'copied'",
+    "SELECT relation, schema, name, state = 'copying' AS begun, overwrite FROM follower.copied_table WHERE follow = $1 AND state <> 'copied'",
     [name],
   )
   return new Map(
@@ -115,6 +124,7 @@ export async function waitingTables(
         schema: column(row, 'schema'),
         name: column(row, 'name'),
         begun: row.begun === 't',
+        overwrite: row.overwrite === 't',
       },
     ]),
   )

@@ -21,6 +21,7 @@ export async function requireSameServer(end: End, first: pg.Client, second: pg.C
   })
 }
 
-async function instance(end: End, client: pg.Client): Promise<string> {
+/** Tells servers apart, and a server from itself after a restart. */
+export async function instance(end: End, client: pg.Client): Promise<string> {
   return column((await askOne(client, end, sql('query/instance'))) ?? {}, 'instance')
 }

@@ -1,39 +1,69 @@
 import type pg from 'pg'
-import { type CopyStep, objectAt } from '../copy/archive.ts'
+import { type CopyStep, objectAt, plainPlaces } from '../copy/archive.ts'
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { FollowSettings } from '../model/follow.ts'
-import { quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts'
+import { quoteIdentifier } from '../postgres/identifier.ts'
 import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
-import { type DumpedSchema, type DumpTools, dumpSchema } from './pg-dump.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Ends } from './ends.ts'
+import { checkCarried, readOwnSchema } from './own-schema.ts'
+import { type DumpedSchema, type DumpTools, dumpSchema, findDumpTools } from './pg-dump.ts'
 import { ask, column } from './query.ts'
+import { checkSequences, findSequences, readPositions } from './sequences.ts'
 import { type Snapshot, underSnapshot } from './snapshot.ts'
+
+/** How a schema is read: by pg_dump, or from the catalogs. */
+export type SchemaSource = DumpTools | 'catalogs'
+
+/**
+ * How the schema of an upstream of that version is to be read; changes nothing. Throws FollowerError (exit 6): FLW-124 where there is no
+ * fitting pg_dump, and objects that need it; FLW-129 where sequences can't be read.
+ */
+export async function schemaSource(
+  settings: FollowSettings,
+  upstream: pg.Client,
+  version: number,
+  log: Logger,
+): Promise<SchemaSource> {
+  const major = Math.trunc(version / 10000)
+  await checkSequences(upstream)
+  const tools = await findDumpTools(settings.copying.pgDump, major)
+  if (tools) {
+    log.info({ pgDump: tools.dump, major: tools.major }, 'the schema is read by pg_dump')
+    return tools
+  }
+  await checkCarried(upstream, major)
+  const why =
+    settings.copying.pgDump === undefined ? 'no fitting pg_dump was found' : 'as --pg-dump none says'
+  log.info(`the schema is read from the catalogs, without pg_dump: ${why}`)
+  return 'catalogs'
+}
 
 /** The whole schema as of the snapshot, with what no schema holds: positions of sequences, and that views are filled. */
 export async function readSchema(
   settings: FollowSettings,
-  upstream: pg.Client,
-  tools: DumpTools,
+  ends: Ends,
+  source: SchemaSource,
   snapshot: Snapshot,
+  majors: { readonly upstream: number; readonly downstream: number },
+  log: Logger,
 ): Promise<DumpedSchema> {
-  const dumped = await dumpSchema(tools, settings.upstream, settings.copying, snapshot.name)
-  const more = await underSnapshot(upstream, snapshot.name, async () => [
-    ...(await sequences(upstream)),
-    ...(await views(upstream)),
+  const dumped =
+    source === 'catalogs'
+      ? await readOwnSchema(ends, snapshot.name, settings.copying, majors)
+      : await dumpSchema(source, settings.upstream, settings.copying, snapshot.name)
+  if (dumped.leftOut && dumped.leftOut.length > 0)
+    log.warn(
+      { count: dumped.leftOut.length, leftOut: dumped.leftOut.slice(0, 20) },
+      'a part of the schema is left out: indexes that are not valid, rights on what this server does not have',
+    )
+  const { upstream } = ends
+  const [found, filled] = await underSnapshot(upstream, snapshot.name, async () => [
+    await findSequences(upstream, log),
+    await views(upstream),
   ])
-  return { before: dumped.before, after: [...dumped.after, ...more] }
-}
-
-async function sequences(upstream: pg.Client): Promise<CopyStep[]> {
-  const found = await ask(
-    upstream,
-    'upstream',
-    "SELECT schemaname, sequencename, last_value FROM pg_sequences WHERE last_value IS NOT NULL AND schemaname <> 'follower' ORDER BY 1, 2",
-  )
-  return found.map((row) => {
-    const name = `${quoteIdentifier(column(row, 'schemaname'))}.${quoteIdentifier(column(row, 'sequencename'))}`
-    const statement = `SELECT pg_catalog.setval(${quoteLiteral(name)}, ${column(row, 'last_value')})`
-    return { wave: 'objects', label: `SEQUENCE SET ${name}`, statement }
-  })
+  const positions = await readPositions(upstream, found)
+  return { before: dumped.before, after: [...dumped.after, ...positions, ...filled] }
 }
 
 /** In the order in which they were made, so that each finds filled what it reads. */
@@ -59,6 +89,7 @@ async function views(upstream: pg.Client): Promise<CopyStep[]> {
  * the rows. Throws FollowerError (FLW-126, exit 6) with the object that failed.
  */
 export async function loadSchema(downstream: pg.Client, name: string, schema: DumpedSchema): Promise<void> {
+  await ask(downstream, 'downstream', plainPlaces)
   await run(downstream, schema.before)
   await ask(
     downstream,

@@ -2,6 +2,7 @@ import type pg from 'pg'
 import { formatLsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { FollowName, ReachableEnds } from './cleanup.ts'
+import { type CopyStatus, readCopy } from './copy-progress.ts'
 import { blockers } from './create-slot.ts'
 import { type Incident, readIncidents, readSkips, type Skip } from './incidents.ts'
 import { listableTables, unpublished } from './listing.ts'
@@ -14,12 +15,13 @@ import { isLost, readSlot, type Slot } from './slot.ts'
 import { displayTable, followedTables, parseQuotedPattern } from './tables.ts'
 
 /**
- * `halted`: a transaction can't be applied; a person is needed. `following`: a follower holds the slot or the lock. `stopped`: everything is there, nobody follows.
+ * `halted`: a transaction can't be applied; a person is needed. `copying`: a follower is there, and tables or steps of a copied schema are still to come. `following`: a follower holds the slot or the lock. `stopped`: everything is there, nobody follows.
  * `starting`: a start has not finished, or was killed. `absent`: nothing of the follow is there.
  * `slot lost`, `slot missing`: it cannot go on. `unknown`: an end could not be reached.
  */
 export type FollowPhase =
   | 'halted'
+  | 'copying'
   | 'following'
   | 'stopped'
   | 'starting'
@@ -78,6 +80,8 @@ export interface FollowStatus {
   readonly lagBytes: number | null
   /** What has stopped the follow. */
   readonly incident: Incident | null
+  /** The initial copy; null where nothing of it is left. */
+  readonly copy: CopyStatus | null
   /** The latest transactions that a person said to leave out, at most ten. */
   readonly skips: readonly Skip[]
 }
@@ -100,6 +104,7 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
       progress,
       held: below?.holder !== undefined,
       halted: below?.incident !== undefined,
+      copying: (below?.copy ?? null) !== null,
     }),
     upstream: above ?? null,
     slot: slot && ends.upstream ? await slotState(ends.upstream, slot) : null,
@@ -117,6 +122,7 @@ export async function readState(follow: FollowName, ends: ReachableEnds): Promis
     // They were not read at one time.
     lagBytes: lag === null ? null : Math.max(0, lag),
     incident: below?.incident ?? null,
+    copy: below?.copy ?? null,
     skips: below?.skips ?? [],
   }
 }
@@ -128,6 +134,7 @@ export function decidePhase(seen: {
   readonly progress: Progress | undefined
   readonly held: boolean
   readonly halted: boolean
+  readonly copying: boolean
 }): FollowPhase {
   const { slot, progress } = seen
   if (slot && isLost(slot)) return 'slot lost'
@@ -136,7 +143,8 @@ export function decidePhase(seen: {
   if (progress.lsn === undefined) return 'starting'
   if (!slot) return 'slot missing'
   if (seen.halted) return 'halted'
-  return slot.holder || seen.held ? 'following' : 'stopped'
+  if (!slot.holder && !seen.held) return 'stopped'
+  return seen.copying ? 'copying' : 'following'
 }
 
 /** Only a publication that follower made should have them all. */
@@ -177,13 +185,15 @@ async function downstreamState(follow: FollowName, downstream: pg.Client) {
   const row = (await askOne(downstream, 'downstream', sql('query/downstream'))) ?? {}
   const progress = await readProgress(downstream, follow.name)
   const [latest] = await readIncidents(downstream, follow.name, 1)
+  const holder = await lockHolder(downstream, 'downstream', lockKey(follow.name))
   return {
     version: column(row, 'version_text'),
     database: column(row, 'database'),
     progress,
-    holder: await lockHolder(downstream, 'downstream', lockKey(follow.name)),
+    holder,
     incident: latest && isOpen(latest, progress) ? latest : undefined,
     skips: await readSkips(downstream, follow.name, 10),
+    copy: progress?.lsn === undefined ? null : await readCopy(downstream, follow.name, holder !== undefined),
   }
 }
 

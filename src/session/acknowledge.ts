@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
+import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import type { Tracker } from '../progress/tracker.ts'
 import type { Receiver } from '../stream/receiver.ts'
@@ -16,6 +17,7 @@ export class Acknowledger {
   private readonly tracker: Tracker
   private readonly client: pg.Client
   private readonly timeoutMs: number
+  private readonly most: Lsn | undefined
   private readonly timer: NodeJS.Timeout
   private readonly failed: (error: Error) => void
   private readonly sent: (replyRequested: boolean) => void
@@ -26,12 +28,15 @@ export class Acknowledger {
     client: pg.Client
     tracker: Tracker
     walSenderTimeoutMs: number
+    /** The upstream is told no position beyond it. */
+    most: Lsn | undefined
     failed: (error: Error) => void
     sent: (replyRequested: boolean) => void
   }) {
     this.receiver = options.receiver
     this.client = options.client
     this.tracker = options.tracker
+    this.most = options.most
     this.timeoutMs = options.walSenderTimeoutMs || defaultTimeoutMs
     this.failed = options.failed
     this.sent = options.sent
@@ -47,7 +52,9 @@ export class Acknowledger {
   }
 
   send(replyRequested: boolean): void {
-    const { applied, durable } = this.tracker
+    const [applied, durable] = [this.tracker.applied, this.tracker.durable].map((lsn) =>
+      this.most !== undefined && lsn > this.most ? this.most : lsn,
+    ) as [Lsn, Lsn]
     this.receiver.sendStatus({ written: applied, flushed: durable, applied, replyRequested })
     this.sent(replyRequested)
   }

@@ -11,6 +11,7 @@ import type { WaitingTable } from '../provision/progress.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import type { Screen } from '../telemetry/screen.ts'
 import type { Connections, EndConnections, PastSessions } from './connections.ts'
 import type { ToldTables } from './unpublished.ts'
 
@@ -27,12 +28,16 @@ export interface PrepareContext {
   readonly stop: AbortSignal
   /** Aborted when a connection is lost, with the error as reason. */
   readonly lost: AbortSignal
+  /** undefined: nobody looks. */
+  readonly screen: Screen | undefined
 }
 
 /** What a copy is given, too. */
 export interface CopyContext extends PrepareContext {
   /** Tables, by OID, that take no rows from the stream, since they are still to be copied. */
   readonly waiting: ReadonlyMap<number, WaitingTable>
+  /** Tables, by OID, that are followed from their beginning, or were copied, or wait; grows. undefined: none is late. */
+  readonly known: Set<number> | undefined
   /** Called with the position that the session starts from, under its epoch. */
   readonly positioned: (position: Position) => void
   /** Called when the position has moved, or a table was copied. */
@@ -45,6 +50,16 @@ export interface CopyContext extends PrepareContext {
 
 export interface SessionContext extends CopyContext {
   readonly connections: Connections
+  /** The waiting tables are copied meanwhile, as of this position: their changes from there on will be asked for again. */
+  readonly copiedAt?: Lsn
+  /** Only changes of tables that were copied so, up to the follow's position. */
+  readonly catchUp?: CatchUp
+}
+
+/** Copied tables, by OID, which stand for a position before the follow's. */
+export interface CatchUp {
+  readonly tables: ReadonlySet<number>
+  readonly lsn: Lsn
 }
 
 /** Prepares both ends. */

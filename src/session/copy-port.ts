@@ -111,7 +111,7 @@ export class CopyPorts implements CopyPort {
   async occupied(client: pg.Client, target: TableDefinition, table: CopyTable): Promise<'empty' | 'clear'> {
     const row = await askOne(client, 'downstream', `SELECT EXISTS (SELECT FROM ${only(target)}) AS filled`)
     if (row?.filled !== 't') return 'empty'
-    if (table.begun || this.context.settings.copying.overwrite) return 'clear'
+    if (table.begun || table.overwrite || this.context.settings.copying.overwrite) return 'clear'
     throw new FollowerError(
       `table ${relationName(target)} holds rows downstream that no copy has put there`,
       {
@@ -127,8 +127,9 @@ export class CopyPorts implements CopyPort {
     )
   }
 
-  /** TRUNCATE is refused where another table refers to this one, be it empty. */
-  async clearing(client: pg.Client, target: TableDefinition): Promise<string> {
+  /** TRUNCATE is refused where another table refers to this one, be it empty; and shuts out readers until the new rows are there. */
+  async clearing(client: pg.Client, target: TableDefinition, table: CopyTable): Promise<string> {
+    if (table.overwrite) return `DELETE FROM ${only(target)}`
     const row = await askOne(
       client,
       'downstream',
@@ -139,8 +140,8 @@ export class CopyPorts implements CopyPort {
     return row?.referred === 't' ? `DELETE FROM ${only(target)}` : `TRUNCATE ${only(target)}`
   }
 
-  moved(bytes: number): void {
-    this.report?.moved(bytes)
+  moved(table: CopyTable, bytes: number): void {
+    this.report?.moved(table, bytes)
   }
 
   copied(table: CopyTable, rows: number): void {

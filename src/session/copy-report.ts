@@ -1,74 +1,78 @@
 import type { CopyTable } from '../copy/table.ts'
-import type { FollowSettings } from '../model/follow.ts'
+import { type CopyState, outlook } from '../model/copy-state.ts'
 import { relationName } from '../model/relation.ts'
-import type { Health } from '../telemetry/health.ts'
-import type { Logger } from '../telemetry/log.ts'
-import type { Metrics } from '../telemetry/metrics.ts'
+import { formatBytes, formatSeconds } from '../model/size.ts'
+import { tablesInWork } from '../provision/copy-progress.ts'
+import { copyBars } from '../telemetry/copy-bars.ts'
+import type { CopyContext } from './context.ts'
 
 const everyMs = 10_000
+/** For people who look, rows are asked for as often; metrics are brought up to date. */
+const soonMs = 1000
 
-/** Log lines and metrics of one copy. */
+/** Log lines, metrics and bars of one copy. */
 export class CopyReport {
-  private readonly name: string
-  private readonly log: Logger
-  private readonly metrics: Metrics
-  private readonly health: Health
-  private readonly progressed: () => void
-  private readonly timer: NodeJS.Timeout
+  private readonly context: CopyContext
+  private readonly timers: NodeJS.Timeout[]
   private readonly since = performance.now()
-  private readonly total: { readonly tables: number; readonly bytes: number }
+  private readonly total: { readonly tables: number; readonly fileBytes: number }
+  private readonly inWork = new Map<CopyTable, { bytes: number; readonly since: number }>()
+  /** By OID: rows of tables in work, as the downstream counts them. */
+  private rowsInWork: ReadonlyMap<number, number> = new Map()
+  private asking = false
   private tables = 0
-  private tableBytes = 0
+  private fileBytes = 0
+  private copiedBytes = 0
   private postponed = 0
   private rows = 0
   private bytes = 0
 
-  constructor(
-    context: {
-      readonly settings: Pick<FollowSettings, 'name'>
-      readonly log: Logger
-      readonly metrics: Metrics
-      readonly health: Health
-      readonly progressed: () => void
-    },
-    tables: readonly CopyTable[],
-  ) {
-    this.name = context.settings.name
-    this.log = context.log
-    this.metrics = context.metrics
-    this.health = context.health
-    this.progressed = context.progressed
+  constructor(context: CopyContext, tables: readonly CopyTable[]) {
+    this.context = context
     this.total = {
       tables: tables.length,
-      bytes: tables.reduce((sum, table) => sum + table.bytes, 0),
+      fileBytes: tables.reduce((sum, table) => sum + table.bytes, 0),
     }
     this.gauges()
-    this.timer = setInterval(() => this.line(), everyMs)
+    this.timers = [setInterval(() => this.line(), everyMs), setInterval(() => this.gauges(), soonMs)]
+    const { screen } = context
+    if (!screen) return
+    this.timers.push(setInterval(() => void this.ask(), soonMs))
+    screen.show((size) => copyBars(this.state, size))
   }
 
   close(): void {
-    clearInterval(this.timer)
+    for (const timer of this.timers) clearInterval(timer)
+    this.gauges()
+    this.context.screen?.hide()
   }
 
-  moved(bytes: number): void {
+  moved(table: CopyTable, bytes: number): void {
+    const known = this.inWork.get(table)
+    if (known) known.bytes += bytes
+    else this.inWork.set(table, { bytes, since: performance.now() })
     this.bytes += bytes
-    this.metrics.copyBytes.inc({ downstream: this.name }, bytes)
+    this.context.metrics.copyBytes.inc({ downstream: this.context.settings.name }, bytes)
   }
 
   copied(table: CopyTable, rows: number): void {
+    const { metrics, settings, health, log } = this.context
     this.tables++
-    this.tableBytes += table.bytes
+    this.fileBytes += table.bytes
+    this.copiedBytes += this.inWork.get(table)?.bytes ?? 0
+    this.inWork.delete(table)
     this.rows += rows
-    this.metrics.copyRows.inc({ downstream: this.name }, rows)
+    metrics.copyRows.inc({ downstream: settings.name }, rows)
     this.gauges()
-    this.health.beat()
-    this.progressed()
-    this.log.debug({ table: relationName(table), rows }, 'table copied')
+    health.beat()
+    this.context.progressed()
+    log.debug({ table: relationName(table), rows }, 'table copied')
   }
 
   later(table: CopyTable, why: 'changed' | 'gone'): void {
     this.postponed++
-    this.log.info(
+    this.inWork.delete(table)
+    this.context.log.info(
       { table: relationName(table) },
       why === 'gone'
         ? 'a table was dropped or renamed upstream before its copy; the stream says which'
@@ -77,10 +81,10 @@ export class CopyReport {
   }
 
   summary(): void {
-    const seconds = this.seconds
-    this.log.info(
+    const { seconds } = this
+    this.context.log.info(
       { tables: this.tables, postponed: this.postponed, rows: this.rows, bytes: this.bytes },
-      `copied ${this.tables} tables, ${this.rows} rows, ${size(this.bytes)} in ${seconds.toFixed(1)} s (${size(this.bytes / seconds)}/s)`,
+      `copied ${this.tables} tables, ${this.rows} rows, ${formatBytes(this.bytes)} in ${seconds.toFixed(1)} s (${formatBytes(this.bytes / seconds)}/s)`,
     )
   }
 
@@ -88,26 +92,57 @@ export class CopyReport {
     return Math.max(0.001, (performance.now() - this.since) / 1000)
   }
 
-  private gauges(): void {
-    const { metrics, name: downstream, total } = this
-    metrics.copyTables.set({ downstream, state: 'copied' }, this.tables)
-    metrics.copyTables.set({ downstream, state: 'waiting' }, total.tables - this.tables)
+  private get state(): CopyState {
+    const inWork = [...this.inWork].map(([table, { bytes, since }]) => ({
+      name: relationName(table),
+      rows: this.rowsInWork.get(table.oid),
+      bytes,
+      fileBytes: table.bytes,
+      seconds: (performance.now() - since) / 1000,
+    }))
+    return {
+      seconds: this.seconds,
+      tables: { copied: this.tables, total: this.total.tables },
+      rows: inWork.reduce((sum, { rows = 0 }) => sum + rows, this.rows),
+      bytes: this.bytes,
+      copiedBytes: this.copiedBytes,
+      fileBytes: { copied: this.fileBytes, total: this.total.fileBytes },
+      inWork,
+    }
   }
 
-  /** Bytes of rows and of files are not the same; their ratio so far tells the rest roughly. */
+  private gauges(): void {
+    const { metrics, settings } = this.context
+    const downstream = settings.name
+    metrics.copyTables.set({ downstream, state: 'copied' }, this.tables)
+    metrics.copyTables.set({ downstream, state: 'waiting' }, this.total.tables - this.tables)
+    metrics.copyExpectedBytes.set({ downstream }, Math.round(outlook(this.state).bytes))
+  }
+
+  /** The connection's end is told elsewhere. */
+  private async ask(): Promise<void> {
+    if (this.asking) return
+    this.asking = true
+    try {
+      const { connections, settings } = this.context
+      const tables = await tablesInWork(connections.lock, settings.name)
+      this.rowsInWork = new Map(tables.map((table) => [table.oid, table.rows]))
+    } catch {
+      this.rowsInWork = new Map()
+    } finally {
+      this.asking = false
+    }
+  }
+
+  /** Of those who see the bars, few want it besides. */
   private line(): void {
-    const { total, seconds } = this
-    const left =
-      this.tableBytes > 0 ? (seconds * (total.bytes - this.tableBytes)) / this.tableBytes : undefined
-    this.log.info(
-      `copying ${this.name} tables=${this.tables}/${total.tables} rows=${this.rows} ${size(this.bytes)} of about ${size(total.bytes)} ` +
-        `(${size(this.bytes / seconds)}/s)${left === undefined ? '' : `, about ${Math.ceil(left)} s left`}`,
+    const { log, settings, screen } = this.context
+    const { state } = this
+    const { bytes, rate, secondsLeft } = outlook(state)
+    const { tables } = state
+    log[screen ? 'debug' : 'info'](
+      `copying ${settings.name} tables=${tables.copied}/${tables.total} rows=${state.rows} ${formatBytes(state.bytes)} of about ${formatBytes(bytes)} ` +
+        `(${formatBytes(rate)}/s)${secondsLeft === undefined ? '' : `, about ${formatSeconds(secondsLeft)} left`}`,
     )
   }
-}
-
-function size(bytes: number): string {
-  const units = ['B', 'kB', 'MB', 'GB', 'TB']
-  const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, bytes)) / 10))
-  return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${units[power]}`
 }

@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import { lateWaves, type StepWave, sideBySide } from '../copy/archive.ts'
+import { objectAt, plainPlaces, type StepWave, sideBySide } from '../copy/archive.ts'
 import { CopyFailed } from '../copy/transfer.ts'
 import { ExitCode, FollowerError } from '../errors.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
@@ -57,12 +57,18 @@ export async function runSteps(
       statement: column(row, 'statement'),
     }))
     const began = performance.now()
-    await sideBySideOrNot(steps, sideBySide.includes(wave) ? settings.copying.jobs : 1, async (left) => {
+    const left = { downstream: settings.name }
+    let toMake = steps.length
+    context.metrics.copySteps.set(left, toMake)
+    await sideBySideOrNot(steps, sideBySide.includes(wave) ? settings.copying.jobs : 1, async (todo) => {
       const { downstream, close } = await ports.connect()
       try {
         await downstream.query(memory)
-        for (let step = left.shift(); step; step = left.shift())
+        await downstream.query(plainPlaces)
+        for (let step = todo.shift(); step; step = todo.shift()) {
           await runStep(downstream, settings.name, epoch, step)
+          context.metrics.copySteps.set(left, --toMake)
+        }
       } finally {
         await close()
       }
@@ -113,15 +119,23 @@ async function runStep(client: pg.Client, name: string, epoch: bigint, step: Ste
   }
 }
 
+const early = 'the rows are there, and this and what comes after it is not; nothing follows yet'
+const effects: Readonly<Partial<Record<StepWave, string>>> = {
+  schema: 'a part of the schema is there, and this and what comes after it is not; nothing is copied yet',
+  indexes: early,
+  objects: early,
+}
+
 function stepError(error: unknown, step: Step): unknown {
   if (sqlstate(error) === 'FLW11' || isTransient(error)) return new CopyFailed('downstream', error as Error)
-  const { message, detail } = error as Error & { detail?: string }
-  return new FollowerError(`${step.label} could not be made downstream: ${message}`, {
+  const { message, detail, position } = error as Error & { detail?: string; position?: string }
+  const object = step.wave === 'schema' && position ? objectAt(step.statement, Number(position)) : undefined
+  return new FollowerError(`${object ?? step.label} could not be made downstream: ${message}`, {
     code: 'FLW-351',
     exit: ExitCode.apply,
     // Of keys only.
     ...(['23505', '23503'].includes(sqlstate(error) ?? '') && detail ? { detail } : {}),
-    effect: `the rows are there, and this and what comes after it is not${lateWaves.includes(step.wave as never) ? '' : '; nothing follows yet'}`,
+    effect: effects[step.wave] ?? 'the rows are there, and this and what comes after it is not',
     fix: ['remove the cause downstream, then start again: it goes on here'],
     sqlstate: sqlstate(error),
     cause: error,

@@ -15,6 +15,7 @@ import type { FollowSettings } from '../model/follow.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
+import { recordAsIs } from '../provision/late.ts'
 import type { Prepared } from '../provision/prepare.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -25,6 +26,8 @@ export interface DdlPortOptions {
   readonly settings: FollowSettings
   readonly prepared: Prepared
   readonly client: pg.Client
+  /** Tables that are followed from their beginning, among others; grows. */
+  readonly known: Set<number> | undefined
   readonly daemonRole: string
   readonly keys: CaptureKeys
   readonly pins: () => Promise<unknown>
@@ -68,12 +71,33 @@ export class DdlReplayer implements DdlPort {
         try {
           const { result, reason } = await replayDdl(message, state, context)
           this.options.metrics.ddl.inc({ downstream: settings.name, kind: message.tag, result })
+          if (result !== 'skipped') await this.made(message)
           if (result === 'rejected') this.count(reason === undefined ? 'unknown' : 'rights')
         } finally {
           this.options.health.waiting = undefined
         }
       },
     }
+  }
+
+  /** Tables that were made, and whose rows are sent from then on, are not late. One that only belongs into a list of tables may have rows before. */
+  private async made(message: DdlMessage): Promise<void> {
+    const { settings, prepared, client, known } = this.options
+    if (!known) return
+    const tables = message.objects.filter(
+      ({ tag, type, state, published = [] }) =>
+        type === 'table' &&
+        // Its rows come only once it is one that is logged, and are copied then.
+        state?.persistence !== 'unlogged' &&
+        ['CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO'].includes(tag) &&
+        published.some((name) => prepared.publications.includes(name)),
+    )
+    await recordAsIs(
+      client,
+      settings.name,
+      tables.map(({ oid, names: [schema = '', name = ''] }) => ({ oid: Number(oid), schema, name })),
+    )
+    for (const { oid } of tables) known.add(Number(oid))
   }
 
   private context(transaction: Transaction): DdlContext {

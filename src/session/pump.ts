@@ -22,6 +22,7 @@ export class Pump implements Inbox {
   private readonly tracker: Tracker
   private readonly queue: TransactionQueue
   private readonly until: Lsn | undefined
+  private readonly isHeld: (transaction: Transaction) => boolean
   private readonly isSkipped: (transaction: Transaction) => boolean
   /** So many transactions go one by one before batches are large again: a batch that failed has no more. */
   private single: number
@@ -40,10 +41,13 @@ export class Pump implements Inbox {
     skips: ReadonlyMap<Lsn, number>
     /** Batches have failed again and again: one transaction at a time, so that all before the one at fault get through. */
     oneByOne: boolean
+    /** Nothing goes on from such a transaction. */
+    held?: (transaction: Transaction) => boolean
   }) {
     this.tracker = options.tracker
     this.queue = options.queue
     this.until = options.until
+    this.isHeld = options.held ?? (() => false)
     const { skips } = options
     this.isSkipped = ({ endLsn, xid }) => skips.size > 0 && skips.get(endLsn) === xid
     this.single = options.oneByOne ? maxBatchChanges : 0
@@ -51,7 +55,10 @@ export class Pump implements Inbox {
 
   /** A committed transaction has arrived. One that ends beyond `until` is left for the next start. */
   transaction(transaction: Transaction): void {
-    if (this.until !== undefined && transaction.endLsn > this.until) this.beyond = true
+    if (this.until !== undefined && transaction.endLsn > this.until) {
+      this.beyond = true
+      this.tracker.passed(this.until, false)
+    }
     if (!this.beyond) {
       this.tracker.received()
       this.queue.push(transaction)
@@ -62,7 +69,9 @@ export class Pump implements Inbox {
   /** Everything before `lsn` has arrived. */
   passed(lsn: Lsn, replyRequested: boolean): void {
     if (this.beyond) return
-    this.tracker.passed(lsn, replyRequested)
+    const { until } = this
+    // The position is never beyond it: what is copied there stands for just that place.
+    this.tracker.passed(until !== undefined && lsn > until ? until : lsn, replyRequested)
     this.notify()
   }
 
@@ -95,7 +104,16 @@ export class Pump implements Inbox {
     for (;;) {
       if (this.failure) throw this.failure
       if (this.stopped || this.isReached()) return undefined
-      const batch = this.queue.take(maxBatchBytes, this.single > 0 ? 1 : maxBatchChanges, this.isSkipped)
+      if (this.queue.first && this.isHeld(this.queue.first)) {
+        if (this.end) throw this.end
+        await this.sleep(undefined)
+        continue
+      }
+      const batch = this.queue.take(
+        maxBatchBytes,
+        this.single > 0 ? 1 : maxBatchChanges,
+        (transaction) => this.isSkipped(transaction) || this.isHeld(transaction),
+      )
       if (batch.length > 0 && this.single > 0) this.single--
       if (batch.length === 1 && this.isSkipped(batch[0]!)) return { skip: batch[0]! }
       if (batch.length > 0) return { batch }
@@ -109,7 +127,7 @@ export class Pump implements Inbox {
   private isReached(): boolean {
     const { tracker } = this
     if (this.until === undefined || tracker.unapplied > 0 || tracker.durable < tracker.applied) return false
-    this.reached = this.beyond || tracker.applied >= this.until
+    this.reached = tracker.applied >= this.until
     return this.reached
   }
 

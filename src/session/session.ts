@@ -16,6 +16,7 @@ import { DdlReplayer } from './ddl-port.ts'
 import { Durability } from './durability.ts'
 import { IncidentCloser, judgeReadOnly, takeSkips } from './incidents.ts'
 import { CaptureKeys } from './keys.ts'
+import { LateWatch, meetLate } from './late.ts'
 import { Observer } from './observe.ts'
 import { pluginOf } from './plugin.ts'
 import { Pump } from './pump.ts'
@@ -31,25 +32,27 @@ const togetherFrom = Number(process.env.FOLLOWER_TOGETHER_FROM ?? 100)
 const drainMs = 7000
 
 /**
- * Follows over one set of connections. Resolves when told to stop or when `until` is reached; rejects with
- * what ended it.
+ * Follows over one set of connections. Resolves with `reached` when everything up to `until` is durable downstream, with `copy` when tables
+ * are to be copied, with `over` when told to stop; rejects with what ended it.
  */
 export async function runSession(
   context: SessionContext,
   prepared: Prepared,
   until: Lsn | undefined,
   started: () => void,
-): Promise<void> {
+): Promise<'reached' | 'copy' | 'over'> {
   const { settings, connections, log, metrics, health, stop, lost } = context
   const ends = { upstream: connections.upstream, downstream: connections.lock }
   const position = await takePosition(settings, ends, prepared)
   context.positioned(position)
   await pinApply(connections.apply, settings, prepared.replicationRole)
-  const { source, pump, applier, acknowledger, observer, unpublished, close } = await wire(
+  // Where changes are asked for once more.
+  const from = context.catchUp?.lsn ?? position.lsn
+  const { source, pump, applier, acknowledger, observer, unpublished, late, close } = await wire(
     context,
     prepared,
-    position,
-    until,
+    { ...position, lsn: from },
+    context.catchUp ? position.lsn : until,
   )
 
   let drain: NodeJS.Timeout | undefined
@@ -61,7 +64,7 @@ export async function runSession(
   }
   const onLost = (): void => pump.fail(lost.reason as Error)
   try {
-    await startStream(context, source.receiver, position.lsn, prepared)
+    await startStream(context, source.receiver, from, prepared)
     started()
     health.set('streaming')
     log[context.loud ? 'info' : 'debug'](
@@ -87,15 +90,20 @@ export async function runSession(
     if (lost.aborted) onLost()
     await applier.run(pump)
     await acknowledger.acknowledge()
+    if (pump.reached) return 'reached'
+    return late.found ? 'copy' : 'over'
   } catch (error) {
     // The batch in hand was given up because somebody wants us to stop: that is a good end.
     if (!stop.aborted) throw await judgeReadOnly(error, connections.lock)
     log.info({ reason: (error as Error).message }, 'the batch in hand was rolled back')
+    return 'over'
   } finally {
     clearTimeout(drain)
     stop.removeEventListener('abort', onStop)
     lost.removeEventListener('abort', onLost)
     close()
+    // It ends now, and is not lost.
+    connections.stream.removeAllListeners('end')
     await source.receiver.finish()
   }
 }
@@ -107,6 +115,7 @@ interface Wired {
   readonly acknowledger: Acknowledger
   readonly observer: Observer
   readonly unpublished: UnpublishedWatch
+  readonly late: LateWatch
   close(): void
 }
 
@@ -129,7 +138,16 @@ async function wire(
   )
   const queue = new TransactionQueue()
   const tracker = new Tracker(position.lsn)
-  const pump = new Pump({ tracker, queue, until, skips, oneByOne: context.oneByOne })
+  const { catchUp, copiedAt } = context
+  const pump = new Pump({
+    ...{ tracker, queue, until, skips, oneByOne: context.oneByOne },
+    held: ({ ddl, sides }) =>
+      copiedAt !== undefined &&
+      (ddl ||
+        sides.some(
+          (side) => side.kind === 'truncate' && side.relations.some(({ oid }) => context.waiting.has(oid)),
+        )),
+  })
   const report = new Report(settings.name, metrics, health, log, tracker, queue)
   metrics.bufferLimitBytes.set(bufferLimit)
 
@@ -147,6 +165,7 @@ async function wire(
     client: stream,
     tracker,
     walSenderTimeoutMs: prepared.walSenderTimeoutMs,
+    most: catchUp?.lsn ?? copiedAt,
     failed,
     sent: (replyRequested) => {
       metrics.keepalives.inc({ direction: 'sent', reply_requested: String(replyRequested) })
@@ -220,7 +239,16 @@ async function wire(
     replicationRole: prepared.replicationRole,
     ordinaryTriggers: settings.ordinaryTriggers,
     togetherFrom,
-    waiting: new Waiting(context.waiting.keys(), settings.name),
+    waiting: new Waiting({
+      ...{
+        follow: settings.name,
+        tables: context.waiting.keys(),
+        known: context.known,
+        only: catchUp?.tables,
+      },
+      late: (relation) => meetLate(apply, settings, relation, log),
+    }),
+    moves: catchUp ? 'tables' : 'follow',
     incidentRows: settings.incidentRows,
   })
   const silent = (error: Error): void => {
@@ -232,7 +260,7 @@ async function wire(
   }
   const watch = new Watch({ lock, applyPid: rows[0]?.pid ?? '', tracker, health, failed, silent })
   const ddl = new DdlReplayer({
-    ...{ settings, prepared, log, metrics, health },
+    ...{ settings, prepared, log, metrics, health, known: context.known },
     client: apply,
     daemonRole: rows[0]?.role ?? '',
     keys: new CaptureKeys(upstream),
@@ -241,11 +269,29 @@ async function wire(
   const unpublished = new UnpublishedWatch({
     ...{ upstream, settings, prepared, metrics, log },
     told: context.toldTables,
+    copies: context.known !== undefined,
+  })
+  const late = new LateWatch({
+    ...{ lock, upstream, settings, prepared, log, tracker, known: context.known, failed },
+    // Where some wait already, the stream goes on to where they are copied.
+    active: context.waiting.size === 0 && !catchUp,
+    ask: () => acknowledger.send(true),
+    stop: () => pump.stop(),
   })
   const applier = new Applier(session, settings.onConflict, ddl, events)
   const close = (): void => {
-    const all = [acknowledger, durability, observer, report, watch, unpublished, source.assembler, queue]
+    const all = [
+      acknowledger,
+      durability,
+      observer,
+      report,
+      watch,
+      unpublished,
+      late,
+      source.assembler,
+      queue,
+    ]
     for (const each of all) each.close()
   }
-  return { source, pump, applier, acknowledger, observer, unpublished, close }
+  return { source, pump, applier, acknowledger, observer, unpublished, late, close }
 }

@@ -30,6 +30,8 @@ export class UnpublishedWatch {
     settings: FollowSettings
     prepared: Prepared
     told: ToldTables
+    /** The rows that such a table has are copied: late.ts sees it. */
+    copies: boolean
     metrics: Metrics
     log: Logger
     everyMs?: number
@@ -64,7 +66,7 @@ export class UnpublishedWatch {
 
   /** Returns those that could not be added. */
   private async add(tables: readonly ListableTable[]): Promise<readonly ListableTable[]> {
-    const { settings, prepared, told, log } = this.options
+    const { settings, prepared, told, copies, log } = this.options
     // Its own connection: the session's takes questions in between.
     const client = await connect({
       end: 'upstream',
@@ -79,17 +81,17 @@ export class UnpublishedWatch {
         const result = await addTable(client, settings, prepared, table)
         if (result === 'not now') left.push(table)
         else told.delete(table.oid)
-        if (result === 'added')
+        if (result === 'added' || (result === 'filled' && copies))
           log.info(
             { table: displayTable(table) },
             'a table was added to the publication: its rows follow from here',
           )
-        if (result === 'filled')
+        if (result === 'filled' && !copies)
           log.warn(
             {
               code: 'FLW-136',
               table: displayTable(table),
-              fix: 'copy the rows that are missing downstream, while nothing writes the table',
+              fix: `follower copy --name ${settings.name} --tables ${displayTable(table)} …`,
             },
             'a table was added to the publication that has rows already: those were never sent',
           )

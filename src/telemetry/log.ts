@@ -1,16 +1,18 @@
 import { createRequire } from 'node:module'
+import { Writable } from 'node:stream'
 import pino from 'pino'
 import { FollowerError } from '../errors.ts'
+import { printable, printableLines } from '../model/printable.ts'
+import type { LogFormat, LogLevel } from './log-level.ts'
 import { redact } from './redact.ts'
 
 export type Logger = pino.Logger
-export type LogFormat = 'auto' | 'json' | 'pretty'
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
-export type LogLevel = (typeof logLevels)[number]
 
 export interface LogOptions {
   readonly level: LogLevel
   readonly format: LogFormat
+  /** Takes the text for people in place of stderr, which it draws on, too. */
+  readonly screen?: { write(text: string): void } | undefined
 }
 
 /** True where the log is text for people, not JSON. */
@@ -38,15 +40,18 @@ export function createLogger(options: LogOptions): Logger {
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: serializeError, error: serializeError },
     },
-    guarded(forPeople ? prettyStream(fd) : pino.destination({ dest: fd, sync: true })),
+    guarded(
+      forPeople ? prettyStream(fd, options.screen) : pino.destination({ dest: fd, sync: true }),
+      forPeople,
+    ),
   )
 }
 
-function prettyStream(fd: number): pino.DestinationStream {
+function prettyStream(fd: number, screen: LogOptions['screen']): pino.DestinationStream {
   // Only people need it, and loading it takes longer than a connection.
   const pretty = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty')
   return pretty({
-    destination: fd,
+    destination: screen ? writable(screen) : fd,
     sync: true,
     colorize: process.stderr.isTTY === true && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
     translateTime: 'SYS:HH:MM:ss.l',
@@ -54,8 +59,30 @@ function prettyStream(fd: number): pino.DestinationStream {
   })
 }
 
-function guarded(stream: pino.DestinationStream): pino.DestinationStream {
-  return { write: (line) => stream.write(redact(line)) }
+function writable(screen: NonNullable<LogOptions['screen']>): Writable {
+  return new Writable({
+    decodeStrings: false,
+    write: (text: string, _encoding, done) => {
+      screen.write(text)
+      done()
+    },
+  })
+}
+
+function guarded(stream: pino.DestinationStream, forPeople: boolean): pino.DestinationStream {
+  return {
+    write: (line) => {
+      const guarded = redact(line)
+      stream.write(forPeople ? printableLine(guarded) : guarded)
+    },
+  }
+}
+
+/** Names of tables may hold what a terminal obeys, which would only be taken out of strings that JSON quotes. */
+function printableLine(json: string): string {
+  const mend = (key: string, it: unknown): unknown =>
+    typeof it !== 'string' ? it : key === 'msg' ? printable(it) : printableLines(it)
+  return `${JSON.stringify(JSON.parse(json, mend))}\n`
 }
 
 /**

@@ -136,6 +136,16 @@ export function createMetrics() {
       'downstream',
       'state',
     ]),
+    copyExpectedBytes: gauge(
+      'copy_expected_bytes',
+      'Bytes of rows that the copy in hand brings in the end: an estimate.',
+      D,
+    ),
+    copySteps: gauge(
+      'copy_steps',
+      'Steps of a copied schema (indexes, constraints) that are still to be made, of those in hand.',
+      D,
+    ),
     tablesUnpublished: gauge(
       'tables_unpublished',
       'Tables of the follow that this role may not publish: their rows do not follow; the healthy value is 0.',

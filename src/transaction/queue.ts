@@ -22,6 +22,11 @@ export class TransactionQueue {
     return this.inHand[0] ?? this.items[this.head]
   }
 
+  /** What `take` begins with. */
+  get first(): Transaction | undefined {
+    return this.items[this.head]
+  }
+
   push(transaction: Transaction): void {
     this.items.push(transaction)
     this.bytes += transaction.bytes + overhead

@@ -1,17 +1,18 @@
 import { writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import type { Major } from '../support/binaries.ts'
-import { script } from '../support/sql.ts'
+import { withData } from './beginning.ts'
 import { caughtUp } from './checker.ts'
 import { type Fault, faults } from './faults.ts'
 import { Report } from './report.ts'
 import { Run } from './run.ts'
-import { makeWorld, type World } from './world.ts'
+import { empty, makeWorld, type World } from './world.ts'
 
 const minutes = Number(process.env.FOLLOWER_CHAOS_MINUTES ?? 1)
 const seed = Number(process.env.FOLLOWER_SEED ?? 1)
 const mode = process.env.FOLLOWER_CHAOS_MODE ?? 'all'
 const kind = process.env.FOLLOWER_CHAOS_KIND ?? ''
+const begins = process.env.FOLLOWER_CHAOS_BEGIN ?? 'empty'
 const [up, down] = (process.env.FOLLOWER_CHAOS_PAIR ?? '18-18').split('-').map(Number) as [Major, Major]
 
 /** Every kind once in an order of its own, again and again: a short run meets as many kinds as it has time for. */
@@ -50,11 +51,10 @@ function mayMeet(one: Fault, other: Fault): boolean {
 
 test(`${minutes} minutes of accidents`, { timeout: (minutes + 30) * 60_000 }, async () => {
   const report = new Report()
-  const about: Record<string, unknown> = { seed, minutes, mode, kind, pair: `${up}-${down}` }
+  const about: Record<string, unknown> = { seed, minutes, mode, kind, begins, pair: `${up}-${down}` }
   try {
-    const world = await makeWorld([up, down], seed)
-    await script(world.upstream, 'CREATE TABLE probe (id serial PRIMARY KEY)')
-    await caughtUp(world, 60_000)
+    const world = await makeWorld([up, down], seed, begins === 'copy' ? withData : empty)
+    if (begins === 'empty') await caughtUp(world, 60_000)
     const run = new Run(world, report)
     try {
       await run.go(accidents(world), minutes * 60)
@@ -62,6 +62,8 @@ test(`${minutes} minutes of accidents`, { timeout: (minutes + 30) * 60_000 }, as
       await run.end()
       about.synchronous_commit = world.synchronousCommit
       about.starts = world.daemon.starts
+      if (begins === 'copy') about.beginnings = world.beginnings
+      if (begins === 'copy') about.looks_amidst_copies = run.amidst
     }
   } catch (error) {
     report.violation(`it came to no end: ${error instanceof Error ? error.message : String(error)}`)

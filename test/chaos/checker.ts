@@ -3,21 +3,30 @@ import { compareDatabases } from '../support/comparator.ts'
 import { activity } from '../support/kill.ts'
 import { Poll, query, value } from '../support/sql.ts'
 import { waitUntil } from '../support/wait.ts'
+import { type Decoded, measured } from './truth.ts'
 import type { World } from './world.ts'
 
 /** One entry of the ledger: which writer's transaction, and its number. */
 type Entry = readonly [writer: number, n: number]
 
 /** Takes what was committed upstream since the last time, in the order of the commits, from PostgreSQL's own decoder. */
-export async function committed(world: World): Promise<Entry[]> {
+export async function committed(world: World): Promise<Decoded[]> {
   const rows = await query(
     world.upstream,
-    `SELECT data FROM pg_logical_slot_get_changes('judge', NULL, NULL, 'include-xids', '0') WHERE data LIKE 'table public.ledger: INSERT%'`,
+    `SELECT lsn, left(data, 100) AS data FROM pg_logical_slot_get_changes('judge', NULL, NULL, 'include-xids', '0')
+      WHERE data LIKE 'COMMIT%' OR data ~ '^table public\\.(${measured.join('|')}): '`,
   )
-  return rows.map(({ data }) => {
-    const found = /writer\[integer\]:(\d+) n\[integer\]:(\d+)/.exec(data ?? '')
-    return [Number(found?.[1]), Number(found?.[2])]
-  })
+  return rows.map(({ lsn, data }) => ({ lsn: lsn!, data: data! }))
+}
+
+/** Pure: the entries of the ledger among them. */
+export function entriesOf(lines: readonly Decoded[]): Entry[] {
+  return lines
+    .filter(({ data }) => data.startsWith('table public.ledger: INSERT'))
+    .map(({ data }) => {
+      const found = /writer\[integer\]:(\d+) n\[integer\]:(\d+)/.exec(data)
+      return [Number(found?.[1]), Number(found?.[2])]
+    })
 }
 
 /** What a reader saw in one snapshot: how many entries, and the highest number of each writer. */

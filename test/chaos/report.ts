@@ -12,6 +12,7 @@ export class Report {
   looks = 0
   transactions = 0
   private readonly kinds = new Map<string, Kind>()
+  private readonly failpoints = new Map<string, { met: number; unmet: number }>()
   private readonly began = performance.now()
 
   get seconds(): number {
@@ -29,6 +30,20 @@ export class Report {
     const known = this.kinds.get(kind) ?? { recoveries: [] }
     known.recoveries.push(recovery)
     this.kinds.set(kind, known)
+  }
+
+  /** The follower was to die at a failpoint, and came there, or not in time. */
+  failpoint(name: string, met: boolean): void {
+    const known = this.failpoints.get(name) ?? { met: 0, unmet: 0 }
+    known[met ? 'met' : 'unmet']++
+    this.failpoints.set(name, known)
+  }
+
+  /** Those that it never came to, of so many times or more. */
+  failpointsNeverMet(times = 1): string[] {
+    return [...this.failpoints].flatMap(([name, { met, unmet }]) =>
+      met === 0 && unmet >= times ? [name] : [],
+    )
   }
 
   /** Memory and open files of a process that has caught up. */
@@ -57,6 +72,7 @@ export class Report {
       kills_at_failpoints: kinds
         .filter(([kind]) => kind.startsWith('kill at '))
         .reduce((sum, [, { recoveries }]) => sum + recoveries.length, 0),
+      failpoints_never_met: this.failpointsNeverMet(),
       transactions: this.transactions,
       looks: this.looks,
       quiet_points: this.quietPoints.length,

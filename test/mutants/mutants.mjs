@@ -50,11 +50,7 @@ export const mutants = [
   {
     name: 'begins where the slot stands, and applies again what it has sent before',
     edits: [
-      [
-        'src/session/session.ts',
-        'source.receiver, position.lsn, prepared)',
-        'source.receiver, 0n, prepared)',
-      ],
+      ['src/session/session.ts', 'source.receiver, from, prepared)', 'source.receiver, 0n, prepared)'],
       [
         'src/transaction/assembler.ts',
         'const duplicate = endLsn <= this.position',
@@ -279,5 +275,59 @@ export const mutants = [
     name: 'leaves a timer behind with each session',
     edits: [['src/session/report.ts', 'clearInterval(this.timer)', 'void this.timer']],
     test: ['test/process.slow.test.ts', 'reconnects leave'],
+  },
+  {
+    name: 'applies changes of a table that has come late',
+    edits: [
+      [
+        'src/apply/waiting.ts',
+        'if (await this.options.late(relation)) this.tables',
+        'if (false) this.tables',
+      ],
+    ],
+    test: ['test/copy-late.test.ts', 'takes up is copied'],
+  },
+  {
+    name: 'takes tables that are made for late ones',
+    edits: [
+      [
+        'src/session/ddl-port.ts',
+        "if (result !== 'skipped') await this.made(message)",
+        "if (result !== 'skipped' && message.tag === '') await this.made(message)",
+      ],
+    ],
+    test: ['test/copy-late.slow.test.ts', 'late, 18 what happens to them before'],
+  },
+  {
+    name: 'acknowledges what copied tables still need',
+    edits: [['src/session/session.ts', 'most: catchUp?.lsn ?? copiedAt', 'most: undefined']],
+    test: ['test/copy-late.slow.test.ts', 'late, 18 others go on meanwhile'],
+  },
+  {
+    name: 'applies all once more where copied tables catch up',
+    edits: [
+      [
+        'src/apply/waiting.ts',
+        'if (only !== undefined) return !only.has(relation.oid)',
+        'if (only !== undefined) return false',
+      ],
+    ],
+    test: ['test/copy-late.slow.test.ts', 'late, 18 others go on meanwhile'],
+  },
+  {
+    name: 'forgets the changes from meanwhile',
+    edits: [
+      [
+        'src/session/copy.ts',
+        'await markBehind(lock, settings.name, epoch, beside)',
+        'await markBehind(lock, settings.name, epoch, false)',
+      ],
+    ],
+    test: ['test/copy-late.slow.test.ts', 'late, 18 killed in every phase'],
+  },
+  {
+    name: 'applies schema changes while tables are copied',
+    edits: [['src/session/session.ts', 'copiedAt !== undefined &&', 'copiedAt === 0n &&']],
+    test: ['test/copy-late.slow.test.ts', 'late, 18 what happens to them before'],
   },
 ]

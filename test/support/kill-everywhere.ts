@@ -25,6 +25,9 @@ const latest: Partial<Record<FailpointName, number>> = {
   'shutdown.draining': 1,
 }
 
+/** Of a load, in ms: also a slow machine has nothing left to apply now and then. */
+export const quiet = 3000
+
 /** What became of a run. */
 export interface Kills {
   readonly counts: ReadonlyMap<FailpointName, number>
@@ -68,7 +71,7 @@ export async function killEverywhere(pair: Pair, times: number): Promise<Kills> 
   for (const name of chance.shuffled(names.flatMap((name) => Array.from({ length: times }, () => name)))) {
     const n = chance.below(latest[name] ?? 8) + 1
     // The row moves by a keepalive while nothing is unapplied.
-    if (name === 'progress.keepalive') load.pause = 300
+    if (name === 'progress.keepalive') load.pause = quiet
     const began = performance.now()
     const it = start(follow, `${name}:kill9:${n}`)
     await provoke(it, name, n, follow)

@@ -24,9 +24,8 @@ export interface LoadOptions {
   readonly pause?: number
 }
 
-/** The load's tables, in one transaction. No unique index keeps a ledger entry from being there twice. */
-const tables = `
-BEGIN;
+/** The load's tables. No unique index keeps a ledger entry from being there twice. */
+export const loadTables = `
 CREATE TABLE account (id int PRIMARY KEY, balance int8 NOT NULL);
 INSERT INTO account SELECT i, 1000 FROM generate_series(1, ${accounts}) i;
 CREATE TABLE ledger (writer int, n int, what text);
@@ -39,8 +38,7 @@ INSERT INTO cold SELECT i, i, 'row ' || i, jsonb_build_object('i', i) FROM gener
 CREATE TABLE scratch (writer int, n int, t timestamptz DEFAULT clock_timestamp(), PRIMARY KEY (writer, n));
 CREATE TABLE document (id int8 PRIMARY KEY, body text, n int NOT NULL DEFAULT 0);
 ALTER TABLE document ALTER body SET STORAGE EXTERNAL;
-INSERT INTO document SELECT i, repeat(md5(i::text), 200) FROM generate_series(1, 20) i;
-COMMIT`
+INSERT INTO document SELECT i, repeat(md5(i::text), 200) FROM generate_series(1, 20) i`
 
 /** Statements of one transaction, without BEGIN and COMMIT; one that ends with ROLLBACK leaves nothing. */
 type Transaction = readonly string[]
@@ -165,7 +163,7 @@ function schemaChanges(): Next {
 export async function startLoad(conninfo: string, options: LoadOptions): Promise<Load> {
   const schema = options.schema ?? 'public'
   await script(conninfo, `CREATE SCHEMA IF NOT EXISTS ${schema}`)
-  await script(conninfo, `SET search_path = ${schema}; ${tables}`)
+  await script(conninfo, `SET search_path = ${schema}; BEGIN; ${loadTables}; COMMIT`)
   const load = new Load(conninfo, schema, options)
   cleanUp(() => load.stop().catch(() => {}))
   return load
@@ -190,6 +188,10 @@ export class Load {
   #release = (): void => {}
   /** Transactions in flight. */
   #busy = 0
+  #schemaHeld: Promise<void> | undefined
+  #releaseSchema = (): void => {}
+  #schemaBusy = false
+  #forgotten = false
 
   constructor(conninfo: string, schema: string, options: LoadOptions) {
     this.#conninfo = conninfo
@@ -201,6 +203,24 @@ export class Load {
     if (options.ddl !== false) {
       this.#writers.push(this.#run(0, random(options.seed), schemaChanges()))
     }
+  }
+
+  /** Lets nobody change the schema until `releaseSchema`. Resolves when no transaction is in flight that does. */
+  async holdSchema(): Promise<void> {
+    this.#schemaHeld ??= new Promise((resolve) => {
+      this.#releaseSchema = resolve
+    })
+    while (this.#schemaBusy) await sleep(20)
+  }
+
+  releaseSchema(): void {
+    this.#releaseSchema()
+    this.#schemaHeld = undefined
+  }
+
+  /** What its rounds have made so far may be gone. */
+  forgetSchema(): void {
+    this.#forgotten = true
   }
 
   /** Lets no writer begin a transaction until `release`. Resolves when none is in flight any more. */
@@ -225,6 +245,7 @@ export class Load {
   async stop(): Promise<void> {
     this.#stopped = true
     this.release()
+    this.releaseSchema()
     await Promise.all(this.#writers)
     if (this.#failure) throw this.#failure
   }
@@ -233,8 +254,17 @@ export class Load {
     let session: pg.Client | undefined
     let whole = true
     for (let n = 1; !this.#stopped; n++) {
-      await this.#held
+      while (this.#held || (writer === 0 && this.#schemaHeld)) {
+        await this.#held
+        if (writer === 0) await this.#schemaHeld
+      }
+      if (this.#stopped) break
       this.#busy++
+      if (writer === 0) {
+        this.#schemaBusy = true
+        if (this.#forgotten) whole = false
+        this.#forgotten = false
+      }
       const transaction = next(random, n, whole)
       whole = false
       try {
@@ -253,6 +283,7 @@ export class Load {
         }
       } finally {
         this.#busy--
+        if (writer === 0) this.#schemaBusy = false
       }
       // Schema changes are rarer: each is a transaction of its own downstream.
       await sleep(random.below(writer === 0 ? 500 : 2 * this.pause))

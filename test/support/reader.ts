@@ -1,17 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { isTransient, sqlstate } from '../../src/postgres/sqlstate.ts'
 import { cleanUp } from './cleanup.ts'
 
 export interface ReaderOptions {
-  /** Told of each look: what never gets less; whether it is the first since the server was away. */
-  readonly seen?: (grows: readonly number[], anew: boolean) => void
+  /** Told of each look: what never gets less; whether it is the first since the server was away; all of its row. */
+  readonly seen?: (grows: readonly number[], anew: boolean, row: Readonly<Record<string, unknown>>) => void
   /** `--synchronous-commit off`: what was seen may be gone after a crash of the server, to come again. */
   readonly mayForget?: boolean
+  /** Database, schemas and tables may not be there: then there is nothing to see. */
+  readonly mayLack?: boolean
 }
+
+/** 3D000 invalid_catalog_name, 3F000 invalid_schema_name, 42P01 undefined_table. */
+const lacking = ['3D000', '3F000', '42P01']
 
 /**
  * Reads the downstream of a load all the time. Each look is one snapshot, made by a query of two columns: `wrong`, a
- * text that is NULL in every committed state, and `grows`, an int[] of what never gets less.
+ * text that is NULL in every committed state, and `grows`, an int[] of what never gets less. No row: nothing to see now. Who
+ * trusts in it looks at `looks`, too.
  */
 export class Reader {
   looks = 0
@@ -55,22 +62,30 @@ export class Reader {
           anew = true
         }
         const { rows } = await session.query<{ wrong: string | null; grows: number[] }>(this.#look)
-        const { wrong, grows: now } = rows[0]!
-        this.looks++
-        this.#options.seen?.(now, anew)
-        if (wrong) this.#problem ??= wrong
-        if (!(anew && this.#options.mayForget) && before.some((n, i) => now[i]! < n))
-          this.#problem ??= `went back from ${before} to ${now}`
-        before = now
-        anew = false
+        const [row] = rows
+        if (row) {
+          const { wrong, grows: now } = row
+          this.looks++
+          this.#options.seen?.(now, anew, row)
+          if (wrong) this.#problem ??= wrong
+          if (!(anew && this.#options.mayForget) && before.some((n, i) => now[i]! < n))
+            this.#problem ??= `went back from ${before} to ${now}`
+          before = now
+          anew = false
+        }
         await sleep(20)
-      } catch {
+      } catch (error) {
         // The server is down or comes up; what it shows afterwards is compared with what was seen before.
+        if (!this.#isExpected(error)) this.#problem ??= `the reader could not look: ${String(error)}`
         await session?.end().catch(() => {})
         session = undefined
         await sleep(50)
       }
     }
     await session?.end().catch(() => {})
+  }
+
+  #isExpected(error: unknown): boolean {
+    return isTransient(error) || (this.#options.mayLack === true && lacking.includes(sqlstate(error) ?? ''))
   }
 }
