@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { type Cluster, exitOnSignals, startCluster } from '../src/demo/cluster.ts'
 import { Backlog, type Turn } from './backlog.ts'
 import type { Consumer } from './consumer.ts'
+import { copies } from './copies.ts'
 import { type Drained, drain } from './drain.ts'
 import { follower } from './follower.ts'
 import { native } from './native.ts'
@@ -11,7 +12,7 @@ import { recvlogical } from './readers.ts'
 import { json, type Result, table } from './report.ts'
 import { count, type Workload, workloads } from './workloads.ts'
 
-const usage = `npm run bench -- [--quick] [--runs N] [--scale F] [--only W1,W3] [--json FILE]`
+const usage = `npm run bench -- [--quick] [--runs N] [--scale F] [--only W1,W3,C1] [--json FILE]`
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
@@ -59,9 +60,13 @@ for (const workload of workloads(scale).filter(({ name }) => !values.only || val
   results.push(result)
   console.info(`\n${table(result, native.name)}`)
 }
-if (values.json)
-  writeFileSync(values.json, JSON.stringify({ runs, scale, results: json(results, native.name) }, null, 1))
 await Promise.all([up.destroy(), down.destroy()])
+const all = json(results, native.name)
+for await (const { result, reference } of copies({ runs, scale, only: values.only }, settings, show)) {
+  all.push(...json([result], reference))
+  console.info(`\n${table(result, reference)}`)
+}
+if (values.json) writeFileSync(values.json, JSON.stringify({ runs, scale, results: all }, null, 1))
 process.exit(0)
 
 /** Each run lets the consumers drain the same backlog one after the other, every time another one first. */

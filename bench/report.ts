@@ -3,7 +3,7 @@ import type { Workload } from './workloads.ts'
 
 /** All turns of one workload, by the consumer's name. */
 export interface Result {
-  readonly workload: Workload
+  readonly workload: Pick<Workload, 'name' | 'title' | 'changes' | 'transactions'>
   readonly loadSeconds: number
   readonly turns: ReadonlyMap<string, readonly Drained[]>
 }
