@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { compareDatabases } from './support/comparator.ts'
 import { followerCommand } from './support/follower.ts'
@@ -181,6 +182,19 @@ describe.each(pairs.filter(available))('tables that come late, %s', (pair) => {
       'CREATE TABLE late.fresh (id int PRIMARY KEY); INSERT INTO late.fresh VALUES (1)',
       'INSERT INTO main.made VALUES (3)',
     ])
+    // All of it has been sent, and would be applied within a second, if schema changes did not wait for the copy.
+    const until = await value(all.upstream, 'SELECT pg_current_wal_lsn()')
+    await waitUntil(
+      async () =>
+        (await value(
+          all.upstream,
+          'SELECT count(*) FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid WHERE s.slot_name = $1 AND r.sent_lsn >= $2',
+          [all.name, until],
+        )) === '1',
+      { what: 'the schema changes to be sent' },
+    )
+    await sleep(1500)
+    expect(await value(all.downstream, "SELECT to_regclass('late.other_name') IS NULL")).toBe('t')
     await gate.query('COMMIT')
     await follower.until(
       async () =>
