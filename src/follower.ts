@@ -1,3 +1,4 @@
+import { TextWanted } from './apply/text-wanted.ts'
 import { ExitCode, FollowerError } from './errors.ts'
 import type { FollowSettings } from './model/follow.ts'
 import type { Lsn } from './model/lsn.ts'
@@ -17,6 +18,7 @@ import { type Halts, halt, halts, record, requireOwn, withWaysOn } from './sessi
 import { runSession } from './session/session.ts'
 import { dueStatistics, gatherStatistics } from './session/statistics.ts'
 import type { ToldTables } from './session/unpublished.ts'
+import { Values } from './session/values.ts'
 import type { Health } from './telemetry/health.ts'
 import type { Logger } from './telemetry/log.ts'
 import { failureReason, type Metrics } from './telemetry/metrics.ts'
@@ -66,6 +68,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
     told: new Set(),
     halts: { at: '', attempt: 0 },
     quiet: false,
+    values: new Values(settings),
   }
   const repeats = new Repeats()
   for (let attempt = 1; !stop.aborted; attempt++) {
@@ -91,6 +94,14 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
       if (error instanceof Halted) {
         attempt = 0
         memory.quiet = true
+        continue
+      }
+      if (error instanceof TextWanted) {
+        const now = performance.now()
+        if (now - since > longestDelayMs) attempt = 0
+        memory.values.want(error, now)
+        memory.quiet = true
+        log.info({ reason: error.message }, 'values are asked for as text, in place of binary')
         continue
       }
       if (performance.now() - since > longestDelayMs) attempt = 0
@@ -140,6 +151,7 @@ interface Memory {
   readonly halts: Halts
   /** The last session ended in a way that was said often enough: so is that another one begins. */
   quiet: boolean
+  readonly values: Values
 }
 
 /** Resolves with false where tables are to be copied, and after that: what follows from there is another session. */
@@ -196,6 +208,7 @@ async function oneSession(
       progressed: told.progressed,
       oneByOne: told.oneByOne,
       loud: !memory.quiet,
+      values: memory.values,
     }
     if (await catchUp(follow, prepared, started)) return stop.aborted
     const steps = await leftWaves(connections.lock, settings.name)
@@ -209,7 +222,7 @@ async function oneSession(
     const statistics = gatherStatistics(follow, due, AbortSignal.any([over.signal, stop]))
     const end = await runSession(session, prepared, memory.until, started)
     if (end === 'reached') await statistics
-    return end !== 'copy'
+    return end !== 'copy' && end !== 'again'
   } catch (error) {
     if (stop.aborted || !halts(error) || !position) throw error
     await requireOwn(connections.lock, settings.name, position.epoch, lost.signal)

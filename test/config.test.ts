@@ -116,6 +116,7 @@ describe('settings', () => {
       acceptNewUpstream: false,
       plugin: 'pgoutput',
       nanAsNull: false,
+      binary: true,
       spill: { directory: tmpdir(), limit: Number.POSITIVE_INFINITY },
     })
     expect([follow.upstream.host, follow.downstream.host]).toEqual(['db1', 'db2'])
@@ -142,6 +143,7 @@ describe('settings', () => {
         onConflict: ['insert_exists=skip', 'delete_missing=overwrite'],
         onRewrite: 'replay',
         synchronousCommit: 'off',
+        binary: 'off',
         wait: false,
         acceptNewUpstream: true,
         spillDirectory: '/var/spill',
@@ -165,6 +167,7 @@ describe('settings', () => {
       onConflict: { insert_exists: 'skip', update_missing: 'halt', delete_missing: 'overwrite' },
       onRewrite: 'replay',
       synchronousCommit: false,
+      binary: false,
       wait: false,
       acceptNewUpstream: true,
       spill: { directory: '/var/spill', limit: 1_610_612_736 },

@@ -43,6 +43,7 @@ export function followSettings(
     spill: { directory: tmpdir(), limit: 1e15 },
     plugin: 'pgoutput',
     nanAsNull: false,
+    binary: true,
     ...more,
   }
 }

@@ -202,6 +202,7 @@ class Applied {
     this.stream = new FakeStream(relations)
     const session = new ApplySession({
       ...{ client, planner, name: 'x', epoch: 1n, position: 0n, togetherFrom, incidentRows: false },
+      binary: undefined,
       ...{ relations: this.stream.assembler.relations, replicationRole: 'replica', ordinaryTriggers: 'halt' },
       waiting: new Waiting({
         ...{ follow: 'x', tables: [], known: undefined, only: undefined },

@@ -107,6 +107,8 @@ class Recorder implements DecodeSink {
     this.relations.set(relation.oid, relation)
   }
 
+  type(): void {}
+
   row(oid: number, buffer: Buffer, offset: number, length: number): void {
     this.change.read(buffer.subarray(0, offset + length), offset)
     const { type, old, identity, newTuple } = this.change

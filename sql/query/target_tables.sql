@@ -48,6 +48,16 @@ WITH RECURSIVE target AS MATERIALIZED (
       WHERE f.amprocfamily = t.opcfamily AND f.amproclefttype = t.opcintype
         AND f.amprocrighttype = t.opcintype AND f.amprocnum = 4) AS exact
   FROM type t
+), form AS MATERIALIZED (
+  -- Whose values have one binary representation in every server, as in table_definitions.sql; base: what it is called.
+  SELECT b.oid, y.oid AS base, n.nspname || '.' || y.typname AS name
+  FROM base b
+  JOIN pg_catalog.pg_type y ON y.oid = b.base AND y.typtype <> 'd'
+  JOIN pg_catalog.pg_namespace n ON n.oid = y.typnamespace
+  LEFT JOIN pg_catalog.pg_type m ON m.oid = y.typelem AND y.typcategory = 'A'
+  WHERE y.typtype = 'e' OR y.oid < 16384 AND y.typtype IN ('b', 'r', 'm') AND y.typsend <> 0 AND y.typreceive <> 0
+    AND coalesce(m.typtype, 'b') IN ('b', 'r', 'm')
+    AND y.typname !~ '^_?(reg.*|money|xml|int2vector|oidvector|tsquery)$'
 ), replica_trigger AS MATERIALIZED (
   SELECT g.tgrelid FROM pg_catalog.pg_trigger g
   WHERE NOT g.tgisinternal
@@ -65,7 +75,8 @@ SELECT
       'equality', e.operator,
       -- 0 where a list of values can't be told in one array: of arrays, and of those whose elements are told apart otherwise
       'arrayOid', CASE WHEN y.typdelim = ',' AND y.typcategory <> 'A' THEN y.typarray::bigint ELSE 0 END,
-      'exact', coalesce(e.exact, false) AND coalesce(l.collisdeterministic, true)
+      'exact', coalesce(e.exact, false) AND coalesce(l.collisdeterministic, true),
+      'binary', (SELECT json_build_object('oid', f.base::bigint, 'name', f.name) FROM form f WHERE f.oid = a.atttypid)
     ) ORDER BY a.attnum), '[]')
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_type y ON y.oid = a.atttypid

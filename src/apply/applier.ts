@@ -10,6 +10,7 @@ import type { ApplyEvents } from './events.ts'
 import type { Place } from './place.ts'
 import type { ApplySession } from './session.ts'
 import { applyStep, type OnConflict } from './stepwise.ts'
+import { TextWanted } from './text-wanted.ts'
 import { addWays, noWays } from './ways.ts'
 
 /** Replays the DDL messages of one transaction on the apply connection, inside its open transaction. */
@@ -130,12 +131,14 @@ export class Applier {
         addWays(this.ways, ways)
       }
     } catch (error) {
+      if (error instanceof TextWanted) throw error
       // What the server said counts: it may be a reason that passes.
       const cause = error instanceof BatchFailed ? (error.error ?? error) : error
       const reason = this.reasonToRedo(cause)
       if (reason === undefined) throw applyError(cause, this.placeOf(last))
       await this.session.rollback()
       this.events.redone(batch, reason)
+      if (this.session.isBinary) throw new TextWanted(reason, last.endLsn)
       await this.again(batch, this.session.together)
     }
   }

@@ -7,11 +7,27 @@ const copyHeader = 5
 const backslash = 0x5c
 const quote = 0x22
 
+/** Puts rows together, as one COPY takes them. */
+export interface RowEncoder {
+  readonly rows: number
+  add(tuple: Tuple, columns: readonly number[]): void
+  /** The CopyData messages so far, at least one row's; begins anew. */
+  take(): readonly Buffer[]
+}
+
+/** Puts values of one column together, as an array. */
+export interface ArrayEncoder {
+  begin(): void
+  add(tuple: Tuple, column: number): void
+  /** At least one value. */
+  end(): Buffer
+}
+
 /**
  * Rows as COPY's text format has them, in blocks that are CopyData messages.
  * https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS-TEXT
  */
-export class CopyRows {
+export class CopyRows implements RowEncoder {
   rows = 0
   /** Of the values, about. */
   bytes = 0
@@ -91,7 +107,7 @@ function isSpecial(byte: number): boolean {
  * Values of one column as an array's text.
  * https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
  */
-export class ArrayText {
+export class ArrayText implements ArrayEncoder {
   private buffer = Buffer.allocUnsafeSlow(64 * 1024)
   private at = 0
 

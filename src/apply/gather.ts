@@ -8,7 +8,8 @@ import {
 import type { Relation } from '../model/relation.ts'
 import type { SetPlan, SetStatement } from '../model/statement.ts'
 import type { Pipeline } from '../postgres/pipeline.ts'
-import { ArrayText, CopyRows } from './encode.ts'
+import { type ArrayEncoder, ArrayText, CopyRows, type RowEncoder } from './encode.ts'
+import { BinaryArray, BinaryRows } from './encode-binary.ts'
 import { NetChanges, netDelete, netInsert, netPass, netReplace, netUpdate } from './net.ts'
 import type { Prepared } from './prepared.ts'
 import type { RelationStatements, Statements } from './statements.ts'
@@ -25,9 +26,9 @@ interface Gathered {
   readonly known: RelationStatements
   /** Absent where rows are only inserted. */
   readonly net: NetChanges | undefined
-  readonly inserts: CopyRows
-  readonly deletes: ArrayText[]
-  readonly updates: ArrayText[]
+  readonly inserts: RowEncoder
+  readonly deletes: ArrayEncoder[]
+  readonly updates: ArrayEncoder[]
 }
 
 /**
@@ -134,21 +135,22 @@ export class Gatherer {
   private prepare(known: RelationStatements, operations: number): Gathered | undefined {
     const plan = this.statements.sets(known, operations)
     if (!plan) return undefined
-    const texts = (statement: SetStatement | undefined): ArrayText[] =>
-      (statement?.columns ?? []).map(() => new ArrayText())
+    const { binary } = plan
+    const arrays = (statement: SetStatement | undefined): ArrayEncoder[] =>
+      (statement?.elements ?? []).map((element) => (binary ? new BinaryArray(element) : new ArrayText()))
     return {
-      ...{ plan, known, inserts: new CopyRows() },
+      ...{ plan, known, inserts: binary ? new BinaryRows() : new CopyRows() },
       net: plan.key.length > 0 ? new NetChanges(plan.key) : undefined,
-      deletes: texts(plan.delete),
-      updates: texts(plan.update),
+      deletes: arrays(plan.delete),
+      updates: arrays(plan.update),
     }
   }
 
   /** In an order in which no unique value is there twice, as long as it goes from row to row only by way of these. */
   private send({ plan, known, net, inserts, deletes, updates }: Gathered): void {
     if (net) {
-      if (plan.delete) this.sendSet(known, plan.delete, deletes, net, netDelete, netReplace)
-      if (plan.update) this.sendSet(known, plan.update, updates, net, netUpdate, netUpdate)
+      if (plan.delete) this.sendSet(known, plan, plan.delete, deletes, net, netDelete, netReplace)
+      if (plan.update) this.sendSet(known, plan, plan.update, updates, net, netUpdate, netUpdate)
       for (let i = 0; i < net.size; i++) {
         const state = net.state(i)
         if (state !== netInsert && state !== netReplace && state !== netPass) continue
@@ -160,15 +162,16 @@ export class Gatherer {
       const { rows } = inserts
       this.pipeline.copy(plan.insert.sql, inserts.take(), rows)
     }
-    if (net && plan.delete) this.sendSet(known, plan.delete, deletes, net, netPass, netPass)
+    if (net && plan.delete) this.sendSet(known, plan, plan.delete, deletes, net, netPass, netPass)
     net?.clear()
   }
 
   /** One statement for all rows in either state. */
   private sendSet(
     known: RelationStatements,
+    { binary }: SetPlan,
     statement: SetStatement,
-    arrays: readonly ArrayText[],
+    arrays: readonly ArrayEncoder[],
     net: NetChanges,
     state: number,
     orState: number,
@@ -188,6 +191,7 @@ export class Gatherer {
       prepared.name,
       arrays.map((array) => array.end()),
       rows,
+      binary,
     )
   }
 }

@@ -3,7 +3,7 @@ import { ChangeCursor, RowChange, type Transaction } from '../model/changes.ts'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import type { OnOrdinaryTriggers, ReplicationRole } from '../model/replication-role.ts'
-import type { Planner } from '../model/statement.ts'
+import type { Planner, Versions } from '../model/statement.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { quoteLiteral } from '../postgres/identifier.ts'
 import { Pipeline } from '../postgres/pipeline.ts'
@@ -49,6 +49,8 @@ export class ApplySession {
   readonly togetherFrom: number
   /** What the progress row holds: the end of the last transaction that is committed here. */
   position: Lsn
+  /** What fails is asked for as text: errors and conflicts tell values. */
+  readonly isBinary: boolean
   /** Unchanged TOAST values met so far. */
   unchanged = 0
   readonly client: pg.Client
@@ -75,6 +77,8 @@ export class ApplySession {
     ordinaryTriggers: OnOrdinaryTriggers
     togetherFrom: number
     waiting: Waiting
+    /** The servers' versions where values arrive in binary. */
+    binary: Versions | undefined
     /** Whose position is moved: the follow's, or that of copied tables which are behind it. */
     moves?: 'follow' | 'tables'
     incidentRows: boolean
@@ -94,7 +98,9 @@ export class ApplySession {
       options.planner,
       isOrigin && options.ordinaryTriggers === 'halt',
       options.waiting,
+      options.binary,
     )
+    this.isBinary = options.binary !== undefined
     this.togetherFrom = options.togetherFrom
     this.gatherer = isOrigin
       ? undefined

@@ -1,13 +1,21 @@
 import type pg from 'pg'
 import type { RowChange } from '../model/changes.ts'
 import type { Relation } from '../model/relation.ts'
-import type { ChangeShape, Planner, RowStatement, SetPlan, SetStatement } from '../model/statement.ts'
+import type {
+  ChangeShape,
+  Planner,
+  RowStatement,
+  SetPlan,
+  SetStatement,
+  Versions,
+} from '../model/statement.ts'
 import type { TableOwner, TargetTable } from '../model/target.ts'
 import { refuseTriggers } from './ordinary-triggers.ts'
 import { isSameOwner, loadOwners, requireActing } from './owners.ts'
 import type { Prepared } from './prepared.ts'
 import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
 import { loadTargets, missingTable } from './targets.ts'
+import { TextWanted } from './text-wanted.ts'
 import type { Waiting } from './waiting.ts'
 import { Wall } from './wall.ts'
 
@@ -41,14 +49,23 @@ export class Statements {
   private readonly planner: Planner
   private readonly haltOnTriggers: boolean
   private readonly waiting: Waiting
+  /** Of the servers, where values arrive in binary. */
+  private readonly binary: Versions | undefined
   private made = 0
   private sinceReset = 0
 
   /**
    * `haltOnTriggers`: stop at tables with triggers that act otherwise than under a replication role. `waiting`: those that are
-   * copied later take no rows until then.
+   * copied later take no rows until then. `binary`: the servers' versions where values arrive in binary.
    */
-  constructor(client: pg.Client, planner: Planner, haltOnTriggers: boolean, waiting: Waiting) {
+  constructor(
+    client: pg.Client,
+    planner: Planner,
+    haltOnTriggers: boolean,
+    waiting: Waiting,
+    binary: Versions | undefined,
+  ) {
+    this.binary = binary
     this.waiting = waiting
     this.haltOnTriggers = haltOnTriggers
     this.client = client
@@ -74,6 +91,8 @@ export class Statements {
         continue
       }
       if (!target) throw missingTable(relation)
+      const why = this.binary && this.planner.whyText(relation, target, this.binary)
+      if (why !== undefined) throw new TextWanted(why)
       await this.waiting.meet(relation)
       const always = relation.columns.flatMap((column, at) =>
         target.columns.get(column.name)?.identityAlways ? [at] : [],
@@ -153,7 +172,10 @@ export class Statements {
   /** How, when `operations` are done to it; undefined: one by one. */
   sets(known: RelationStatements, operations: number): SetPlan | undefined {
     if (!known.sets.has(operations))
-      known.sets.set(operations, this.planner.sets(known.relation, known.target, operations))
+      known.sets.set(
+        operations,
+        this.planner.sets(known.relation, known.target, operations, this.binary !== undefined),
+      )
     return known.sets.get(operations)
   }
 

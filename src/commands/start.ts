@@ -49,6 +49,10 @@ const options: readonly (readonly [flags: string, description: string])[] = [
     'what decodes the WAL upstream: pgoutput, or wal2json with its limits (default: pgoutput)',
   ],
   ['--nan-as-null', 'with wal2json: NaN and Infinity of numbers become NULL (default: refuse)'],
+  [
+    '--binary <switch>',
+    'on or off: values in binary where types allow it; quicker, the same bytes (default: on)',
+  ],
   ['--slot <name>', 'use this slot, which exists (default: make one)'],
   ['--application-name <name>', 'of the connections (default: follower/NAME)'],
   ['--no-wait', 'exit 11 where another follower holds the follow (default: wait)'],

@@ -38,12 +38,20 @@ export function decodePgoutput(buffer: Buffer, offset: number, length: number, s
     case 0x4d: // M
       readMessage(buffer, offset + 1, offset + length, sink)
       break
-    case 0x59: // Y: a type's name; types are taken from the downstream's catalog
+    case 0x59: // Y
+      readType(buffer, offset + 1, offset + length, sink)
+      break
     case 0x4f: // O: origin
       return
     default:
       throw new RangeError(`pgoutput message of unknown type ${buffer[offset]}`)
   }
+}
+
+function readType(buffer: Buffer, offset: number, end: number, sink: DecodeSink): void {
+  const schema = cstring(buffer, offset + 4, end)
+  const name = cstring(buffer, schema.next, end)
+  sink.type(buffer.readUInt32BE(offset), schema.text || 'pg_catalog', name.text)
 }
 
 function readRelation(buffer: Buffer, offset: number, end: number): Relation {

@@ -5,6 +5,8 @@ import type { Relation } from '../model/relation.ts'
 export interface DecodeSink {
   begin(commitLsn: Lsn, commitTime: bigint, xid: number): void
   commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void
+  /** Names a type that is not built in, of a domain its base type: for the Relation messages that follow. */
+  type(oid: number, schema: string, name: string): void
   relation(relation: Relation): void
   /** Insert, Update or Delete: the whole message as pgoutput has it, type byte first. */
   row(relationOid: number, buffer: Buffer, offset: number, length: number): void

@@ -46,6 +46,8 @@ export interface FollowSettings {
   readonly plugin: OutputPlugin
   /** wal2json only: a null that may have been NaN is taken for NULL. */
   readonly nanAsNull: boolean
+  /** pgoutput only: values are asked for in binary. */
+  readonly binary: boolean
   readonly slot: string
   /** True where the user named the slot: it must exist, and cleanup leaves it. */
   readonly slotGiven: boolean

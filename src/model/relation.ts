@@ -19,6 +19,8 @@ export interface RelationColumn {
   readonly key: boolean
   readonly typeOid: number
   readonly typeModifier: number
+  /** `schema.name` of a type that is not built in, of a domain that of its base type; where the stream tells it. */
+  readonly typeName?: string
 }
 
 /** `schema.table` for messages to people. */

@@ -1,6 +1,12 @@
 import type { Relation } from './relation.ts'
 import type { TableOwner, TargetTable } from './target.ts'
 
+/** Server versions as numbers (180001). */
+export interface Versions {
+  readonly upstream: number
+  readonly downstream: number
+}
+
 /** One SQL statement for one shape of change, and which of the change's values its parameters take. */
 export interface RowStatement {
   readonly sql: string
@@ -24,10 +30,14 @@ export interface CopyStatement {
 /** One statement for many rows: each parameter is an array of one column's values, of `columns` in order. */
 export interface SetStatement extends RowStatement {
   readonly columns: readonly number[]
+  /** Types of the arrays' elements: the downstream's OIDs. */
+  readonly elements: readonly number[]
 }
 
 /** What one table's changes need on the quick ways. */
 export interface SetPlan {
+  /** Values go in binary, as they came. */
+  readonly binary: boolean
   /** Columns of the tuple that find a row; empty where rows are only inserted. */
   readonly key: readonly number[]
   readonly insert: CopyStatement
@@ -57,6 +67,8 @@ export interface Planner {
   truncate(targets: readonly TargetTable[], restartIdentity: boolean): string
   /** Whether the order of the table's changes among those of other tables matters to nobody. */
   isFree(target: TargetTable): boolean
+  /** Why values that arrive in binary can't be taken so; undefined where they can. */
+  whyText(relation: Relation, target: TargetTable, versions: Versions): string | undefined
   /** How changes of the table may be put together, when `operations` are done to it; undefined where they may not. */
-  sets(relation: Relation, target: TargetTable, operations: number): SetPlan | undefined
+  sets(relation: Relation, target: TargetTable, operations: number, binary: boolean): SetPlan | undefined
 }

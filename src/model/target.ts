@@ -53,4 +53,6 @@ export interface TargetColumn {
   readonly arrayOid: number
   /** Equal values are the same bytes: not so for 0 and -0, 1.0 and 1.00, 1 day and 24:00:00. */
   readonly exact: boolean
+  /** The type, or what its domain is of, where its values have one binary representation in every server; else null. */
+  readonly binary: { readonly oid: number; readonly name: string } | null
 }

@@ -1,4 +1,5 @@
 import type { Planner } from '../model/statement.ts'
+import { whyText } from './binary.ts'
 import { isFree, planSets } from './sets.ts'
 import { planDelete, planExists, planInsert, planReplace, planUpdate } from './statements.ts'
 import { planTruncate } from './truncate.ts'
@@ -19,4 +20,5 @@ export const planner: Planner = {
   truncate: planTruncate,
   isFree,
   sets: planSets,
+  whyText,
 }

@@ -25,7 +25,12 @@ export function isFree(target: TargetTable): boolean {
  * statement of its own. Rows that are only inserted are copied. Others need a key by which equal rows are the same
  * row, so that of many changes of one row the last is left, and columns whose values can stand in arrays.
  */
-export function planSets(relation: Relation, target: TargetTable, operations: number): SetPlan | undefined {
+export function planSets(
+  relation: Relation,
+  target: TargetTable,
+  operations: number,
+  binary: boolean,
+): SetPlan | undefined {
   const columns: Column[] = []
   for (const [index, { name }] of relation.columns.entries()) {
     const column = target.columns.get(name)
@@ -35,13 +40,14 @@ export function planSets(relation: Relation, target: TargetTable, operations: nu
   }
   const written = columns.filter(({ column }) => !column.generated)
   if (written.length === 0) return undefined
-  const insert = planCopy(target, written)
-  if (operations === operationInsert) return { key: [], insert }
+  const insert = planCopy(target, written, binary)
+  if (operations === operationInsert) return { binary, key: [], insert }
   const key = keyColumns(relation, target, columns)
   const others = written.filter((each) => !key.includes(each))
   const settable = others.every(({ column }) => column.arrayOid !== 0 && !column.identityAlways)
   if (key.length === 0 || others.length === 0 || !settable) return undefined
   return {
+    binary,
     key: key.map(({ index }) => index),
     insert,
     update: planSetUpdate(target, key, others),
@@ -68,10 +74,10 @@ function keyColumns(relation: Relation, target: TargetTable, columns: readonly C
   return unique && sure ? chosen : []
 }
 
-function planCopy(target: TargetTable, written: readonly Column[]): CopyStatement {
+function planCopy(target: TargetTable, written: readonly Column[], binary: boolean): CopyStatement {
   const table = `${quoteIdentifier(target.schema)}.${quoteIdentifier(target.name)}`
   return {
-    sql: `COPY ${table} (${written.map(({ name }) => name).join(', ')}) FROM STDIN`,
+    sql: `COPY ${table} (${written.map(({ name }) => name).join(', ')}) FROM STDIN${binary ? ' (FORMAT binary)' : ''}`,
     columns: written.map(({ index }) => index),
   }
 }
@@ -99,6 +105,7 @@ function setStatement(columns: readonly Column[], sql: (values: string) => strin
   return {
     sql: sql(`ROWS FROM (${arrays}) AS given (${names})`),
     types: columns.map(({ column }) => column.arrayOid),
+    elements: columns.map(({ column }) => column.typeOid),
     parameters: Int16Array.from(columns, (_, i) => i),
     columns: columns.map(({ index }) => index),
   }

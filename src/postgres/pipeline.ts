@@ -99,12 +99,13 @@ export class Pipeline {
   }
 
   /** Runs a statement that the server knows, and that is to meet so many rows. */
-  bindValues(name: string, values: readonly Buffer[], rows: number): void {
+  bindValues(name: string, values: readonly Buffer[], rows: number, binary: boolean): void {
     this.expected.set(this.sent, rows)
     this.writer.bind(
       name,
       values.length,
       values.reduce((sum, value) => sum + value.length, 0),
+      binary,
     )
     for (const value of values) this.writer.value(value, 0, value.length)
     this.writer.endBindAndExecute()

@@ -67,17 +67,18 @@ export class MessageWriter {
     for (const type of types) this.int32(type)
   }
 
-  /** Begins Bind of the unnamed portal, all values as text; `valueBytes` is the sum of the values' lengths (0 for null). */
-  bind(statement: string, parameters: number, valueBytes: number): void {
-    // portal "" · statement · no format codes (all text) · parameters · no result formats
-    const head = 1 + Buffer.byteLength(statement) + 1 + 2 + 2
+  /** Begins Bind of the unnamed portal, all values in one format; `valueBytes` is the sum of the values' lengths (0 for null). */
+  bind(statement: string, parameters: number, valueBytes: number, binary = false): void {
+    // portal "" · statement · format codes (none: all text; one: for all) · parameters · no result formats
+    const head = 1 + Buffer.byteLength(statement) + 1 + (binary ? 4 : 2) + 2
     const length = 4 + head + 4 * parameters + valueBytes + 2
     this.room(1 + 4 + head)
     this.byte(0x42)
     this.int32(length)
     this.byte(0)
     this.cstring(statement)
-    this.int16(0)
+    this.int16(binary ? 1 : 0)
+    if (binary) this.int16(1)
     this.int16(parameters)
   }
 

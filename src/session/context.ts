@@ -14,6 +14,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import type { Screen } from '../telemetry/screen.ts'
 import type { Connections, EndConnections, PastSessions } from './connections.ts'
 import type { ToldTables } from './unpublished.ts'
+import type { Values } from './values.ts'
 
 /** What one session is given before it streams. */
 export interface PrepareContext {
@@ -44,6 +45,8 @@ export interface CopyContext extends PrepareContext {
   readonly progressed: () => void
   /** Batches have failed again and again: transactions one by one, for a while. */
   readonly oneByOne: boolean
+  /** Whether values are asked for in binary. */
+  readonly values: Values
   /** Said at `info`, or below it where it was said just now. */
   readonly loud: boolean
 }

@@ -11,7 +11,7 @@ interface Plugin {
   /** Of its protocol or format. */
   readonly version: string
   /** Options of START_REPLICATION. */
-  options(publications: readonly string[]): Readonly<Record<string, string>>
+  options(publications: readonly string[], binary: boolean): Readonly<Record<string, string>>
   decoder(sink: DecodeSink, settings: FollowSettings): Decode
 }
 
@@ -19,10 +19,11 @@ interface Plugin {
 export const pluginOf: Readonly<Record<OutputPlugin, Plugin>> = {
   pgoutput: {
     version: '1',
-    options: (publications) => ({
+    options: (publications, binary) => ({
       proto_version: '1',
       publication_names: publications.map(quoteIdentifier).join(','),
       messages: 'true',
+      ...(binary && { binary: 'true' }),
     }),
     decoder: (sink) => (buffer, offset, length) => decodePgoutput(buffer, offset, length, sink),
   },

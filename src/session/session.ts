@@ -18,11 +18,11 @@ import { IncidentCloser, judgeReadOnly, takeSkips } from './incidents.ts'
 import { CaptureKeys } from './keys.ts'
 import { LateWatch, meetLate } from './late.ts'
 import { Observer } from './observe.ts'
-import { pluginOf } from './plugin.ts'
 import { Pump } from './pump.ts'
 import { Report } from './report.ts'
 import { bufferLimit, makeSource, type Source, startStream } from './source.ts'
 import { UnpublishedWatch } from './unpublished.ts'
+import { tellUpstream, versionsOf } from './upstream-info.ts'
 import { Watch } from './watch.ts'
 
 /** Changes of a batch from which on they are put together by table. Tests set it, so that small ones are, too. */
@@ -33,24 +33,28 @@ const drainMs = 7000
 
 /**
  * Follows over one set of connections. Resolves with `reached` when everything up to `until` is durable downstream, with `copy` when tables
- * are to be copied, with `over` when told to stop; rejects with what ended it.
+ * are to be copied, with `again` when another session is to go on, with `over` when told to stop; rejects with what ended it.
  */
 export async function runSession(
   context: SessionContext,
   prepared: Prepared,
   until: Lsn | undefined,
   started: () => void,
-): Promise<'reached' | 'copy' | 'over'> {
-  const { settings, connections, log, metrics, health, stop, lost } = context
+): Promise<'reached' | 'copy' | 'again' | 'over'> {
+  const { settings, connections, log, health, stop, lost } = context
   const ends = { upstream: connections.upstream, downstream: connections.lock }
   const position = await takePosition(settings, ends, prepared)
   context.positioned(position)
   await pinApply(connections.apply, settings, prepared.replicationRole)
   // Where changes are asked for once more.
   const from = context.catchUp?.lsn ?? position.lsn
+  // A session beside a copy would not be begun again before its end.
+  const alone = context.copiedAt === undefined && context.catchUp === undefined
+  const binary = alone && context.values.binary
   const { source, pump, applier, acknowledger, observer, unpublished, late, close } = await wire(
     context,
     prepared,
+    binary,
     { ...position, lsn: from },
     context.catchUp ? position.lsn : until,
   )
@@ -64,22 +68,14 @@ export async function runSession(
   }
   const onLost = (): void => pump.fail(lost.reason as Error)
   try {
-    await startStream(context, source.receiver, from, prepared)
+    await startStream(context, source.receiver, from, prepared, binary)
     started()
     health.set('streaming')
     log[context.loud ? 'info' : 'debug'](
       { slot: settings.slot, lsn: formatLsn(position.lsn), epoch: position.epoch.toString() },
       `following ${settings.upstream.display}`,
     )
-    metrics.upstreamInfo.set(
-      {
-        server_version: String(prepared.upstreamVersion),
-        system_id: position.systemIdentifier,
-        ...{ slot: settings.slot, plugin: settings.plugin, binary: 'false' },
-        protocol: pluginOf[settings.plugin].version,
-      },
-      1,
-    )
+    tellUpstream(context, prepared, position.systemIdentifier, binary)
     await observer.look()
     unpublished.begin()
     // The answer tells how far the upstream is, before anything happens there.
@@ -91,7 +87,8 @@ export async function runSession(
     await applier.run(pump)
     await acknowledger.acknowledge()
     if (pump.reached) return 'reached'
-    return late.found ? 'copy' : 'over'
+    if (late.found) return 'copy'
+    return alone && binary !== context.values.binary && !stop.aborted ? 'again' : 'over'
   } catch (error) {
     // The batch in hand was given up because somebody wants us to stop: that is a good end.
     if (!stop.aborted) throw await judgeReadOnly(error, connections.lock)
@@ -123,6 +120,7 @@ interface Wired {
 async function wire(
   context: SessionContext,
   prepared: Prepared,
+  binary: boolean,
   position: Position,
   until: Lsn | undefined,
 ): Promise<Wired> {
@@ -153,8 +151,7 @@ async function wire(
 
   const source = makeSource(context, {
     position: position.lsn,
-    pump,
-    queue,
+    ...{ pump, queue, binary },
     decoded: (transaction) => report.decoded(transaction),
     asked: () => acknowledger.send(false),
     ended: (error, again) => (again ? pump.failAfter(error) : pump.fail(error)),
@@ -207,6 +204,7 @@ async function wire(
     context.progressed()
     acknowledge()
     if (queue.bytes < bufferLimit / 2) source.receiver.hold('queue', false)
+    if (context.values.mayReturn(tracker.applied, performance.now())) pump.stop()
   }
   const events: ApplyEvents = {
     applied: (batch, milliseconds, unchanged, ways) => {
@@ -248,6 +246,7 @@ async function wire(
       },
       late: (relation) => meetLate(apply, settings, relation, log),
     }),
+    binary: binary ? versionsOf(prepared) : undefined,
     moves: catchUp ? 'tables' : 'follow',
     incidentRows: settings.incidentRows,
   })

@@ -1,3 +1,4 @@
+import { TextWanted } from '../apply/text-wanted.ts'
 import { FollowerError } from '../errors.ts'
 import type { Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
@@ -30,6 +31,7 @@ export interface SourceOptions {
   readonly position: Lsn
   readonly pump: Pump
   readonly queue: TransactionQueue
+  readonly binary: boolean
   readonly decoded: (transaction: Transaction) => void
   /** The upstream asks where we are. */
   readonly asked: () => void
@@ -79,6 +81,9 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       noticed = notice.message
     },
     ended: (error) => {
+      // An array or a row of a type that is sent as text alone: the upstream says so only when it comes to the value.
+      if (options.binary && sqlstate(error) === '42883')
+        return options.ended(new TextWanted(error.message), true)
       const reason = publicationMissing(settings, error) ?? streamError(error, settings.upstream)
       options.ended(reason, reason instanceof FollowerError && !reason.transient)
     },
@@ -92,12 +97,13 @@ export async function startStream(
   receiver: Receiver,
   start: Lsn,
   prepared: Prepared,
+  binary: boolean,
 ): Promise<void> {
   try {
     await receiver.start({
       slot: settings.slot,
       start,
-      plugin: pluginOf[settings.plugin].options(prepared.publications),
+      plugin: pluginOf[settings.plugin].options(prepared.publications, binary),
     })
   } catch (error) {
     const refused = await pluginRefused(connections.upstream, settings.plugin, error)

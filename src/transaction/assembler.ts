@@ -43,6 +43,7 @@ export class Assembler {
   /** Definitions by index: what a stored row's `relation` means. Grows only when a definition changes. */
   readonly relations: Relation[] = []
   private readonly current = new Map<number, number>()
+  private readonly types = new Map<number, string>()
   private readonly writer = new ChangeWriter()
   private readonly handlers: AssemblerHandlers
   private readonly position: Lsn
@@ -92,7 +93,12 @@ export class Assembler {
     this.open = undefined
   }
 
-  relation(relation: Relation): void {
+  type(oid: number, schema: string, name: string): void {
+    this.types.set(oid, `${schema}.${name}`)
+  }
+
+  relation(told: Relation): void {
+    const relation = withTypeNames(told, this.types)
     const known = this.current.get(relation.oid)
     if (known !== undefined && sameRelation(this.relations[known]!, relation)) return
     this.current.set(relation.oid, this.relations.length)
@@ -242,6 +248,15 @@ function sameOperations(a: ReadonlyMap<Relation, number>, b: ReadonlyMap<Relatio
   return true
 }
 
+function withTypeNames(relation: Relation, types: ReadonlyMap<number, string>): Relation {
+  if (!relation.columns.some(({ typeOid }) => types.has(typeOid))) return relation
+  const columns = relation.columns.map((column) => {
+    const typeName = types.get(column.typeOid)
+    return typeName === undefined ? column : { ...column, typeName }
+  })
+  return { ...relation, columns }
+}
+
 function sameRelation(a: Relation, b: Relation): boolean {
   return (
     a.schema === b.schema &&
@@ -254,6 +269,7 @@ function sameRelation(a: Relation, b: Relation): boolean {
         column.name === other.name &&
         column.key === other.key &&
         column.typeOid === other.typeOid &&
+        column.typeName === other.typeName &&
         column.typeModifier === other.typeModifier
       )
     })
