@@ -8,7 +8,7 @@ import { type Following, follow } from './support/follow.ts'
 import { pairs } from './support/pairs.ts'
 import { available, databases, inDatabase, type Pair } from './support/servers.ts'
 import { client, query, script } from './support/sql.ts'
-import { extensions, type Kind, kinds, userTypes } from './support/types.ts'
+import { binaryKinds, extensions, type Kind, kinds, userTypes } from './support/types.ts'
 
 /** The seed and the number of cases: FOLLOWER_SEED, FOLLOWER_PROPERTY_RUNS. */
 const seed = Number(process.env.FOLLOWER_SEED ?? Date.now() % 2 ** 31)
@@ -96,6 +96,7 @@ beforeAll(() => {
 /** With a trigger, the rows of a table take another way: in functions of the table's owner. */
 const hows = pairs.flatMap((pair) => [
   [pair, 'as they are'] as const,
+  [pair, 'as they are, in binary'] as const,
   ...(process.env.FOLLOWER_SLOW === '1' && ['18', '18-15'].includes(pair)
     ? [[pair, "as they are, with the rights of their tables' owner"] as const]
     : []),
@@ -103,7 +104,7 @@ const hows = pairs.flatMap((pair) => [
 
 describe.each(hows)('values of every type, %s, under hostile settings of role and database', (pair, how) => {
   it.skipIf(!available(pair))(`arrive ${how}, in rows and as keys`, { timeout: 120_000 }, async () => {
-    const { f, all } = await prepare(pair, how !== 'as they are')
+    const { f, all } = await prepare(pair, how)
     const [up, down] = await Promise.all([client(f.upstream), client(f.downstream)])
     const images: string[] = []
     for (const [i, kind] of all.entries()) images.push(...(await imagesOf(up, kind, i)))
@@ -173,6 +174,7 @@ describe.each(hows)('values of every type, %s, under hostile settings of role an
     expect(left).toBeGreaterThan(all.length * 4)
     expect(await f.stop(), f.follower.output).toBe(0)
     expect(f.follower.output).not.toMatch(/"level":"error"|step by step/)
+    if (how.endsWith('binary')) expect(f.follower.output).not.toMatch(/as text/)
   })
 })
 
@@ -311,10 +313,11 @@ describe('any values', () => {
 })
 
 /** A `full` table without a key and, where the type allows, a `key` table for each kind; OIDs differ at both ends. */
-async function prepare(pair: Pair, walled: boolean): Promise<{ f: Following; all: readonly Kind[] }> {
+async function prepare(pair: Pair, how: string): Promise<{ f: Following; all: readonly Kind[] }> {
   const major = Math.min(...pair.split('-').map(Number))
   const present = await extensionsOf(pair)
-  const all = kinds(major, present)
+  const walled = how.endsWith('owner')
+  const all = how.endsWith('binary') ? binaryKinds(major) : kinds(major, present)
   const owner = `owner_${randomBytes(4).toString('hex')}`
   let server: string | undefined
   // After the database, so registered before it.

@@ -299,6 +299,16 @@ export const mutants = [
     test: ['test/copy-late.slow.test.ts', 'late, 18 what happens to them before'],
   },
   {
+    name: 'takes in binary what is of another type downstream',
+    edits: [['src/plan/binary.ts', 'binary.oid === typeOid', 'typeOid > 0']],
+    test: ['test/binary.test.ts', 'another type downstream'],
+  },
+  {
+    name: 'tells no values of what fails in binary',
+    edits: [['src/apply/applier.ts', 'if (this.session.isBinary) throw', 'if (batch.length < 0) throw']],
+    test: ['test/binary.test.ts', 'told with its key'],
+  },
+  {
     name: 'acknowledges what copied tables still need',
     edits: [['src/session/session.ts', 'most: catchUp?.lsn ?? copiedAt', 'most: undefined']],
     test: ['test/copy-late.slow.test.ts', 'late, 18 others go on meanwhile'],

@@ -332,6 +332,15 @@ export function kinds(major: number, extensions: readonly string[]): readonly Ki
   )
 }
 
+/** What the follower takes in binary where the older server is of this major, with arrays of it. */
+export function binaryKinds(major: number): readonly Kind[] {
+  const others = /^(money|xml|int2vector|oidvector|tsquery)$/
+  return builtin.filter(
+    ({ type, since }) =>
+      since <= major && !others.test(type) && (major >= 17 || !type.startsWith('interval')),
+  )
+}
+
 export const extensions: readonly string[] = [
   ...new Set(contrib.flatMap((kind) => (kind.extension === undefined ? [] : [kind.extension]))),
 ]
