@@ -20,6 +20,10 @@ interface Step {
 const memory =
   "SELECT set_config('maintenance_work_mem', '256MB', false) FROM pg_settings WHERE name = 'maintenance_work_mem' AND setting::bigint < 262144"
 
+/** Rows that were just written are in memory: to have other processes read them takes more CPU than to read them (PostgreSQL 18). */
+const reads =
+  "SELECT set_config('effective_io_concurrency', '0', false) FROM pg_settings WHERE name = 'io_method' AND setting = 'worker'"
+
 /** Which waves of steps are left of a copied schema. */
 export async function leftWaves(downstream: pg.Client, name: string): Promise<ReadonlySet<StepWave>> {
   const found = await ask(
@@ -64,6 +68,7 @@ export async function runSteps(
       const { downstream, close } = await ports.connect()
       try {
         await downstream.query(memory)
+        await downstream.query(reads)
         await downstream.query(plainPlaces)
         for (let step = todo.shift(); step; step = todo.shift()) {
           await runStep(downstream, settings.name, epoch, step)
