@@ -16,7 +16,11 @@ import type { RelationStatements, Statements } from './statements.ts'
 import { noWays, type Ways } from './ways.ts'
 import { parseOnce } from './write.ts'
 
-/** Rows and bytes that are put together before they are sent: more gains nothing, and takes memory at both ends. */
+/**
+ * Rows and bytes that are put together before they are sent: more gains nothing, and takes memory at both ends. A batch begins with few, so that
+ * the server has something to do while the next are put together.
+ */
+const firstRows = 2_000
 const maxRows = 20_000
 const maxBytes = 4 * 1024 * 1024
 
@@ -45,6 +49,7 @@ export class Gatherer {
   private readonly change: RowChange
   /** Set for as long as a row is read for sending, so that the change in hand stays. */
   private readonly row: RowChange
+  private limit = firstRows
   private rows = 0
   private bytes = 0
 
@@ -61,6 +66,7 @@ export class Gatherer {
    */
   begin(batch: readonly Transaction[]): boolean {
     this.gathered.clear()
+    this.limit = firstRows
     this.ways = noWays()
     this.operations.clear()
     let last: Transaction['relations'] | undefined
@@ -111,12 +117,13 @@ export class Gatherer {
 
   /** True once what waits should be sent. */
   get full(): boolean {
-    return this.rows >= maxRows || this.bytes >= maxBytes
+    return this.rows >= this.limit || this.bytes >= maxBytes
   }
 
   /** Sends all that waits. */
   flush(): void {
     for (const gathered of this.gathered.values()) if (gathered) this.send(gathered)
+    this.limit = Math.min(maxRows, this.limit * 2)
     this.rows = 0
     this.bytes = 0
   }

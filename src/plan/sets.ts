@@ -5,6 +5,13 @@ import type { TargetColumn, TargetTable } from '../model/target.ts'
 import { quoteIdentifier } from '../postgres/identifier.ts'
 import { tableExpression } from './truncate.ts'
 
+/** Types whose values are sorted for less than what it saves to meet the rows of an index in its order. */
+const quicklySorted = new Set(
+  ['int2', 'int4', 'int8', 'oid', 'uuid', 'date', 'timestamp', 'timestamptz'].map(
+    (name) => `pg_catalog.${name}`,
+  ),
+)
+
 interface Column {
   /** Index in the relation, so in the tuples. */
   readonly index: number
@@ -84,18 +91,38 @@ function planCopy(target: TargetTable, written: readonly Column[], binary: boole
 
 function planSetUpdate(target: TargetTable, key: readonly Column[], others: readonly Column[]): SetStatement {
   const set = others.map(({ name }, i) => `${name} = given.${value(key.length + i)}`)
+  // A unique value that goes from row to row does so in the upstream's order.
+  const isSorted = target.uniqueKeys.length === 1 && key.every(isQuicklySorted)
   return setStatement(
     [...key, ...others],
     (values) =>
-      `UPDATE ${tableExpression(target)} AS t SET ${set.join(', ')} FROM ${values} WHERE ${same(key)}`,
+      `UPDATE ${tableExpression(target)} AS t SET ${set.join(', ')} FROM ${isSorted ? sorted(values, key.length) : values} WHERE ${same(key)}`,
   )
 }
 
 function planSetDelete(target: TargetTable, key: readonly Column[]): SetStatement {
+  const [only] = key
+  // The index sorts them itself.
+  if (key.length === 1 && only && isQuicklySorted(only))
+    return setStatement(
+      key,
+      () =>
+        `DELETE FROM ${tableExpression(target)} AS t WHERE t.${only.name} ${only.column.equality} ANY ($1)`,
+    )
   return setStatement(
     key,
-    (values) => `DELETE FROM ${tableExpression(target)} AS t USING ${values} WHERE ${same(key)}`,
+    (values) =>
+      `DELETE FROM ${tableExpression(target)} AS t USING ${key.every(isQuicklySorted) ? sorted(values, key.length) : values} WHERE ${same(key)}`,
   )
+}
+
+function isQuicklySorted({ column }: Column): boolean {
+  return column.binary !== null && quicklySorted.has(column.binary.name)
+}
+
+function sorted(values: string, columns: number): string {
+  const places = Array.from({ length: columns }, (_, i) => i + 1)
+  return `(SELECT * FROM ${values} ORDER BY ${places.join(', ')}) AS given`
 }
 
 /** Arrays side by side. https://www.postgresql.org/docs/current/queries-table-expressions.html#QUERIES-TABLEFUNCTIONS */
