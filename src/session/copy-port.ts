@@ -59,6 +59,8 @@ export class CopyPorts implements CopyPort {
       const upstream = await add('upstream')
       const downstream = await add('downstream')
       await pinApply(downstream, settings, this.prepared.replicationRole)
+      // What a crash there loses of the last commits is copied again; the first commit of the stream makes all before it durable.
+      await downstream.query('SET synchronous_commit = off')
       return { upstream, downstream, close }
     } catch (error) {
       await close()
