@@ -6,7 +6,7 @@ import type { TableOwner, TargetTable } from '../model/target.ts'
 import { refuseTriggers } from './ordinary-triggers.ts'
 import { isSameOwner, loadOwners, requireActing } from './owners.ts'
 import type { Prepared } from './prepared.ts'
-import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
+import { commonShape, commonShapes, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
 import { loadTargets, missingTable } from './targets.ts'
 import type { Waiting } from './waiting.ts'
 import { Wall } from './wall.ts'
@@ -27,6 +27,9 @@ export interface RelationStatements {
 /** How many statements may stay prepared before all are dropped and prepared again as needed. */
 const maxPrepared = 1000
 
+/** text, int8, pg_lsn twice, float8 */
+const advanceTypes = [25, 20, 3220, 3220, 701]
+
 /** Statements prepared in the apply session, by definition of the relation and shape of the change. */
 export class Statements {
   /** Whether the transaction in hand makes a materialized view of this name later on. */
@@ -42,6 +45,7 @@ export class Statements {
   private readonly haltOnTriggers: boolean
   private readonly waiting: Waiting
   private made = 0
+  private advancing: Prepared | undefined
   private sinceReset = 0
 
   /**
@@ -128,14 +132,14 @@ export class Statements {
     return (this.ignored.size > 0 && this.ignored.has(relation)) || this.waiting.has(relation)
   }
 
-  /** The statement of a change. Allocates nothing for the common shapes. */
-  forChange(known: RelationStatements, change: RowChange): Prepared {
+  /** The statement of a change. Allocates nothing for the common shapes. `checked`: as in ChangeShape. */
+  forChange(known: RelationStatements, change: RowChange, checked = false): Prepared {
     if (!isCommon(change, known.identityAlways))
-      return this.forShape(known, shapeOf(change, known.identityAlways))
-    const shape = commonShape(change)
+      return this.forShape(known, { ...shapeOf(change, known.identityAlways), checked })
+    const shape = commonShape(change) + (checked ? commonShapes : 0)
     const prepared = known.common[shape]
     if (prepared && !(prepared.wall && this.stepwise)) return prepared
-    const made = this.forShape(known, shapeOf(change, known.identityAlways))
+    const made = this.forShape(known, { ...shapeOf(change, known.identityAlways), checked })
     known.common[shape] = made
     return made
   }
@@ -159,6 +163,16 @@ export class Statements {
 
   forSet(known: RelationStatements, statement: SetStatement): Prepared {
     return this.keep(known, statement.sql, () => statement)
+  }
+
+  /** What moves progress. The parameters are name, epoch, position before, position after, microseconds. */
+  advance(sql: string): Prepared {
+    this.advancing ??= {
+      statement: { sql, types: advanceTypes, parameters: new Int16Array() },
+      name: `f${++this.made}`,
+      parsed: false,
+    }
+    return this.advancing
   }
 
   existence(known: RelationStatements, shape: ChangeShape): Prepared {
@@ -185,6 +199,7 @@ export class Statements {
 
   /** Forgets everything, here and on the server: after DDL, after an error, or when there are too many. */
   async reset(): Promise<void> {
+    this.advancing = undefined
     this.ignored.clear()
     await this.wall.drop()
     if (this.known.size === 0) return
@@ -211,6 +226,7 @@ export class Statements {
   }
 
   private forgetParsed(): void {
+    this.advancing = undefined
     for (const { common, others } of this.known.values())
       for (const prepared of [...common, ...others.values()]) if (prepared) prepared.parsed = false
   }

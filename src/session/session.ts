@@ -173,14 +173,13 @@ async function wire(
       if (tracker.unapplied === 0 && !source.receiver.isHeld) health.beat()
     },
   })
-  const acknowledge = (): void => void acknowledger.acknowledge().catch(failed)
   const durability = new Durability({
     tracker,
     lock,
     synchronousCommit: settings.synchronousCommit,
     changed: () => {
       pump.notify()
-      acknowledge()
+      acknowledger.acknowledgeSoon()
     },
     failed,
   })
@@ -205,7 +204,7 @@ async function wire(
     report.positions()
     health.beat()
     context.progressed()
-    acknowledge()
+    acknowledger.acknowledgeSoon()
     if (queue.bytes < bufferLimit / 2) source.receiver.hold('queue', false)
   }
   const events: ApplyEvents = {
