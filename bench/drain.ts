@@ -61,7 +61,9 @@ async function visible(place: Place, running: Running): Promise<void> {
   const client = new pg.Client({ connectionString: place.down.conninfo(place.downstreamDatabase) })
   await client.connect()
   try {
+    const giveUp = performance.now() + 20 * 60_000
     for (;;) {
+      if (performance.now() > giveUp) throw new Error(`${place.slot}: the end of the backlog has not come`)
       const { rows } = await client.query('SELECT 1 FROM bench_end')
       if (rows.length > 0) return
       if (failure) throw failure
