@@ -33,8 +33,15 @@ export class Backlog {
     }
     const upstream = this.up.conninfo(this.database)
     await run(upstream, 'CREATE PUBLICATION bench FOR ALL TABLES')
-    for (const { consumer, slot } of turns)
-      await run(upstream, `SELECT pg_create_logical_replication_slot('${slot}', '${consumer.plugin}')`)
+    for (const turn of turns) {
+      const { consumer, slot } = turn
+      if (consumer.plugin)
+        await run(upstream, `SELECT pg_create_logical_replication_slot('${slot}', '${consumer.plugin}')`)
+      if (consumer.prepare) {
+        await this.copyDownstream(turn)
+        await consumer.prepare(this.placeOf(turn))
+      }
+    }
     const began = performance.now()
     // A procedure that commits has to be a query of its own.
     const hasty = `${upstream}?options=${encodeURIComponent('-c synchronous_commit=off')}`
@@ -45,11 +52,17 @@ export class Backlog {
   }
 
   /** A fresh copy of the downstream for one turn. */
-  async place({ consumer, slot }: Turn): Promise<Place> {
-    const downstreamDatabase = slot
-    if (consumer.applies)
-      await run(this.down.conninfo(), `CREATE DATABASE ${slot} TEMPLATE ${this.database} STRATEGY FILE_COPY`)
-    return { up: this.up, down: this.down, upstreamDatabase: this.database, downstreamDatabase, slot }
+  async place(turn: Turn): Promise<Place> {
+    if (turn.consumer.applies && !turn.consumer.prepare) await this.copyDownstream(turn)
+    return this.placeOf(turn)
+  }
+
+  private async copyDownstream({ slot }: Turn): Promise<void> {
+    await run(this.down.conninfo(), `CREATE DATABASE ${slot} TEMPLATE ${this.database} STRATEGY FILE_COPY`)
+  }
+
+  private placeOf({ slot }: Turn): Place {
+    return { up: this.up, down: this.down, upstreamDatabase: this.database, downstreamDatabase: slot, slot }
   }
 
   /** Removes what a turn left. */

@@ -13,10 +13,12 @@ export interface Place {
 /** What drains a backlog. */
 export interface Consumer {
   readonly name: string
-  /** Output plugin of its slot. */
-  readonly plugin: string
+  /** Output plugin of its slot; undefined: it makes its slot itself, in `prepare`. */
+  readonly plugin: string | undefined
   /** False: it reads the stream and applies nothing. */
   readonly applies: boolean
+  /** What it needs before the backlog is written; not measured. Its downstream database is there by then. */
+  prepare?(place: Place): Promise<void>
   /** Begins; resolves with what ends it. `begun` is called when everything stands and the stream is asked for. */
   start(place: Place, begun: () => void): Promise<Running>
 }
@@ -26,5 +28,7 @@ export interface Running {
   readonly pids: readonly number[]
   /** Resolves when a consumer that only reads has read all. */
   readonly done?: Promise<void>
+  /** Rejects when the consumer ends by a fault. */
+  readonly failed?: Promise<void>
   stop(): Promise<void>
 }

@@ -3,6 +3,7 @@ import { type Cluster, startCluster } from '../src/demo/cluster.ts'
 import { type Copier, follower, pgcopydb, tablesync } from './copiers.ts'
 import { type CopySource, copySources } from './copy-source.ts'
 import type { Drained } from './drain.ts'
+import type { Options } from './options.ts'
 import type { Result } from './report.ts'
 import { run } from './sql.ts'
 import { cpuSeconds } from './usage.ts'
@@ -19,10 +20,12 @@ interface Contest {
  * is there for 15. `settings` as for the other workloads.
  */
 export async function* copies(
-  options: { readonly runs: number; readonly scale: number; readonly only: string },
+  options: Options,
   settings: Readonly<Record<string, string>>,
   show: (text: string) => void,
 ): AsyncGenerator<{ readonly result: Result; readonly reference: string }> {
+  const sources = copySources(options.copies.scale).filter(({ name }) => options.selected(name))
+  if (sources.length === 0) return
   const debian = debianBinDir(15)
   const contests: Contest[] = [
     { suffix: '18', binDir: undefined, copiers: [tablesync, follower(false), follower(true)] },
@@ -34,14 +37,11 @@ export async function* copies(
       copiers: [pgcopydb, tablesync, follower(false), follower(true)],
     })
   else show('LEFT OUT: pgcopydb on PostgreSQL 15, of which one is not installed\n')
-  const sources = copySources(options.scale).filter(
-    ({ name }) => !options.only || options.only.includes(name),
-  )
-  for (const contest of sources.length > 0 ? contests : []) {
+  for (const contest of contests) {
     const start = () => startCluster({ settings, ...(contest.binDir && { binDir: contest.binDir }) })
     const [up, down] = await Promise.all([start(), start()])
     for (const source of sources) {
-      const result = await measure(up, down, source, contest, options.runs, show)
+      const result = await measure(up, down, source, contest, options.copies.runs, show)
       yield { result, reference: contest.copiers[0]!.name }
     }
     await Promise.all([up.destroy(), down.destroy()])

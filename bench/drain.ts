@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import type { Consumer, Place } from './consumer.ts'
+import type { Consumer, Place, Running } from './consumer.ts'
 import { run } from './sql.ts'
 import { cpuSeconds, peakMemory } from './usage.ts'
 import type { Workload } from './workloads.ts'
@@ -30,7 +30,7 @@ export async function drain(consumer: Consumer, place: Place, workload: Workload
     before.downstream = cpuSeconds(servers.downstream)
   })
   try {
-    if (consumer.applies) await visible(place)
+    if (consumer.applies) await visible(place, running)
     else await running.done
     const seconds = (performance.now() - ready) / 1000
     const drained: Drained = {
@@ -53,13 +53,20 @@ export async function drain(consumer: Consumer, place: Place, workload: Workload
 /** The last transaction of every backlog is a row of this table. */
 export const endOfLoad = 'CREATE TABLE bench_end (n int PRIMARY KEY)'
 
-async function visible(place: Place): Promise<void> {
+async function visible(place: Place, running: Running): Promise<void> {
+  let failure: Error | undefined
+  running.failed?.catch((error: Error) => {
+    failure = error
+  })
   const client = new pg.Client({ connectionString: place.down.conninfo(place.downstreamDatabase) })
   await client.connect()
   try {
+    const giveUp = performance.now() + 20 * 60_000
     for (;;) {
+      if (performance.now() > giveUp) throw new Error(`${place.slot}: the end of the backlog has not come`)
       const { rows } = await client.query('SELECT 1 FROM bench_end')
       if (rows.length > 0) return
+      if (failure) throw failure
       await sleep(10)
     }
   } finally {

@@ -7,6 +7,9 @@ import type { Consumer } from './consumer.ts'
 /** dist/ of the project; this file runs from .cache/bench/bench. */
 const cli = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
 
+/** For a look inside, as `--cpu-prof --cpu-prof-dir=profiles`. */
+const nodeOptions = process.env.BENCH_NODE_OPTIONS?.split(' ') ?? []
+
 /** This project, with its defaults and the arguments given. */
 export function follower(name: string, args: readonly string[] = []): Consumer {
   return {
@@ -17,6 +20,7 @@ export function follower(name: string, args: readonly string[] = []): Consumer {
       const child = spawn(
         process.execPath,
         [
+          ...nodeOptions,
           cli,
           ...['start', '--upstream', place.up.conninfo(place.upstreamDatabase)],
           ...['--downstream', place.down.conninfo(place.downstreamDatabase), '--name', place.slot],

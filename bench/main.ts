@@ -1,34 +1,24 @@
 import { writeFileSync } from 'node:fs'
-import { cpus, totalmem } from 'node:os'
-import { parseArgs } from 'node:util'
-import { type Cluster, exitOnSignals, startCluster } from '../src/demo/cluster.ts'
-import { Backlog, type Turn } from './backlog.ts'
+import { cpus, loadavg, totalmem } from 'node:os'
+import { exitOnSignals, startCluster } from '../src/demo/cluster.ts'
 import type { Consumer } from './consumer.ts'
 import { copies } from './copies.ts'
-import { type Drained, drain } from './drain.ts'
+import { drains } from './drains.ts'
 import { follower } from './follower.ts'
+import { type LatencyResult, latencies, latencyJson, latencyTable, likeNative } from './latencies.ts'
 import { native } from './native.ts'
+import { readOptions, usage } from './options.ts'
+import { peers } from './peers.ts'
 import { recvlogical } from './readers.ts'
 import { json, type Result, table } from './report.ts'
-import { count, type Workload, workloads } from './workloads.ts'
+import { cpuTable, judge, targetTable } from './targets.ts'
+import { growth, workloads } from './workloads.ts'
 
-const usage = `npm run bench -- [--quick] [--runs N] [--scale F] [--only W1,W3,C1] [--json FILE]`
-const { values } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    runs: { type: 'string' },
-    scale: { type: 'string' },
-    only: { type: 'string', default: '' },
-    json: { type: 'string' },
-    help: { type: 'boolean', default: false },
-  },
-})
-if (values.help) {
+const options = readOptions()
+if (!options) {
   console.info(usage)
   process.exit(0)
 }
-const runs = Number(values.runs ?? (values.quick ? 1 : 5))
-const scale = Number(values.scale ?? (values.quick ? 0.2 : 1))
 
 /** As in production, but for the size of things: what the data survive is on. */
 const settings = {
@@ -44,54 +34,71 @@ const settings = {
 const paired: readonly Consumer[] = [
   native,
   follower('follower'),
-  follower('follower, synchronous_commit off', ['--synchronous-commit', 'off']),
+  follower(likeNative, ['--synchronous-commit', 'off']),
 ]
-const once: readonly Consumer[] = recvlogical ? [recvlogical] : []
+const single: readonly Consumer[] = recvlogical ? [recvlogical] : []
 
 exitOnSignals()
+const began = performance.now()
 console.info(
-  `${cpus().length} cores (${cpus()[0]?.model}), ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.versions.node}, ${runs} runs`,
+  `${cpus().length} cores (${cpus()[0]?.model}), ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.versions.node}, load before ${loadavg()[0]?.toFixed(1)}; size ${options.size}, ${options.runs} runs, scale ${options.scale}`,
 )
 if (!recvlogical) console.info('LEFT OUT: pg_recvlogical, which is not installed (postgresql-client-15)')
-const [up, down] = await Promise.all([startCluster({ settings }), startCluster({ settings })])
-const results: Result[] = []
-for (const workload of workloads(scale).filter(({ name }) => !values.only || values.only.includes(name))) {
-  const result = await measure(up, down, workload)
-  results.push(result)
-  console.info(`\n${table(result, native.name)}`)
+
+const drained: Result[] = []
+const grown: Result[] = []
+const steady: LatencyResult[] = []
+const all: object[] = []
+
+const chosen = workloads(options.scale).filter(({ name }) => options.selected(name))
+const growing = growth(options.growthScale).filter(({ name }) => options.selected(name))
+if (chosen.length + growing.length > 0) {
+  const [up, down] = await Promise.all([startCluster({ settings }), startCluster({ settings })])
+  for (const workload of chosen) {
+    const result = await drains({ up, down }, workload, paired, single, options.runs, show)
+    drained.push(result)
+    tell(result, native.name)
+  }
+  for (const workload of growing) {
+    const result = await drains({ up, down }, workload, [paired[1]!], [], 1, show)
+    grown.push(result)
+    tell(result, native.name)
+  }
+  await Promise.all([up.destroy(), down.destroy()])
 }
-await Promise.all([up.destroy(), down.destroy()])
-const all = json(results, native.name)
-for await (const { result, reference } of copies({ runs, scale, only: values.only }, settings, show)) {
+for await (const result of latencies(options, settings, show)) {
+  steady.push(result)
+  all.push(latencyJson(result))
+  console.info(`\n${latencyTable(result)}`)
+}
+for await (const result of peers(options, settings, show)) tell(result, native.name)
+for await (const { result, reference } of copies(options, settings, show)) tell(result, reference)
+
+const judged = judge(
+  { drained, growth: grown, latencies: steady },
+  { native: native.name, follower: paired[1]!.name, reader: recvlogical?.name },
+)
+if (drained.length > 0)
+  console.info(
+    `\n${cpuTable(
+      drained,
+      paired.map(({ name }) => name),
+    )}`,
+  )
+if (judged.length > 0) console.info(`\n${targetTable(judged)}`)
+const seconds = (performance.now() - began) / 1000
+console.info(`\nin ${Math.round(seconds)} s`)
+if (options.json)
+  writeFileSync(options.json, JSON.stringify({ ...options, seconds, results: all, targets: judged }, null, 1))
+process.exit(0)
+
+function tell(result: Result, reference: string): void {
   all.push(...json([result], reference))
   console.info(`\n${table(result, reference)}`)
 }
-if (values.json) writeFileSync(values.json, JSON.stringify({ runs, scale, results: all }, null, 1))
-process.exit(0)
 
-/** Each run lets the consumers drain the same backlog one after the other, every time another one first. */
-async function measure(up: Cluster, down: Cluster, workload: Workload): Promise<Result> {
-  const turns: Turn[] = []
-  for (let run = 0; run < runs; run++)
-    for (let i = 0; i < paired.length; i++) {
-      const consumer = paired[(i + run) % paired.length]!
-      turns.push({ consumer, slot: `b${turns.length}` })
-    }
-  for (const consumer of once) turns.push({ consumer, slot: `b${turns.length}` })
-  const backlog = new Backlog(up, down, workload)
-  const loadSeconds = await backlog.write(turns)
-  const drained = new Map<string, Drained[]>([...paired, ...once].map(({ name }) => [name, []]))
-  for (const turn of turns) {
-    show(`${workload.name}: ${turn.consumer.name} … (${count(workload.changes)} changes)`)
-    const place = await backlog.place(turn)
-    drained.get(turn.consumer.name)!.push(await drain(turn.consumer, place, workload))
-    await backlog.leave(turn)
-  }
-  show('')
-  await backlog.remove()
-  return { workload, loadSeconds, turns: drained }
-}
-
+/** What goes on at the moment; with a line end, something to stay. */
 function show(text: string): void {
-  if (process.stderr.isTTY) process.stderr.write(`\r${text.padEnd(78)}`)
+  if (text.endsWith('\n')) console.info(text.trimEnd())
+  else if (process.stderr.isTTY) process.stderr.write(`\r${text.padEnd(78)}`)
 }

@@ -12,14 +12,14 @@ export interface Result {
 export function table({ workload, loadSeconds, turns }: Result, reference: string): string {
   const lines = [
     `${workload.name}  ${workload.title} (written in ${loadSeconds.toFixed(1)} s)`,
-    line(['', 'seconds', 'faster by', 'changes/s', 'cpu up', 'own', 'down', 'MiB', 'start']),
+    cells(['', 'seconds', 'faster by', 'changes/s', 'cpu up', 'own', 'down', 'MiB', 'start']),
   ]
   for (const [name, list] of turns) {
     const seconds = median(list.map((turn) => turn.seconds))
     const cpu = (of: keyof Drained['cpu']): string => median(list.map((turn) => turn.cpu[of])).toFixed(1)
     const ratio = ratios(turns, reference, name)
     lines.push(
-      line([
+      cells([
         name,
         seconds.toFixed(2),
         ratio.length === 0 || name === reference ? '' : `${median(ratio).toFixed(2)}x`,
@@ -62,6 +62,7 @@ export function median(list: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2
 }
 
-function line(cells: readonly string[]): string {
-  return cells.map((cell, i) => (i === 0 ? cell.padEnd(30) : cell.padStart(10))).join('')
+/** One line: the first cell at the left, the others at the right. */
+export function cells(list: readonly string[], first = 34): string {
+  return list.map((cell, i) => (i === 0 ? cell.padEnd(first) : cell.padStart(11))).join('')
 }

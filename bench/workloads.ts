@@ -86,6 +86,29 @@ export function workloads(scale: number): readonly Workload[] {
   ]
 }
 
+/** Transactions of 1 000 inserts; `scale` 1 is 10 M and 20 M of them. */
+export function growth(scale: number): readonly Workload[] {
+  return [10, 20].map((millions) => {
+    const transactions = Math.max(1, Math.round(millions * 1000 * scale))
+    return {
+      name: `G${millions}`,
+      title: `${count(transactions * 1000)} inserts in ${count(transactions)} transactions`,
+      tables: `${item};
+        CREATE PROCEDURE fill(n int) LANGUAGE plpgsql AS $$
+        BEGIN
+          FOR t IN 1..n LOOP
+            INSERT INTO item SELECT ${row} FROM generate_series((t - 1) * 1000 + 1, t * 1000) i;
+            COMMIT;
+          END LOOP;
+        END $$`,
+      load: [`CALL fill(${transactions})`],
+      check: checkOf('item'),
+      changes: transactions * 1000,
+      transactions,
+    }
+  })
+}
+
 const item = 'CREATE TABLE item (id int8 PRIMARY KEY, a int, b text, c timestamptz, d numeric(12,2))'
 const row = `i, i % 1000, md5(i::text), timestamptz '2026-01-01' + interval '1 second' * i, i * 1.25`
 

@@ -4,7 +4,15 @@ import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
-import { BatchFailed, exchangeLimit, expectOneRowEach, isIgnored, sendBatch, sendChange } from './batch.ts'
+import {
+  BatchFailed,
+  exchangeLimit,
+  expectOneRowEach,
+  isIgnored,
+  sendBatch,
+  sendChange,
+  sendQuick,
+} from './batch.ts'
 import { applyError, fenced, mayPass } from './errors.ts'
 import type { ApplyEvents } from './events.ts'
 import type { Place } from './place.ts'
@@ -125,6 +133,7 @@ export class Applier {
     this.session.together = false
     try {
       if (last.ddl) await this.one(last, false)
+      else if (await sendQuick(this.session, batch)) this.ways.ordered += changesIn(batch)
       else {
         const ways = await sendBatch(this.session, batch, together)
         await this.session.commit(last)

@@ -13,12 +13,18 @@ import { progressError } from './errors.ts'
 import { Gatherer } from './gather.ts'
 import { Statements } from './statements.ts'
 import type { Waiting } from './waiting.ts'
+import { parseOnce } from './write.ts'
 
 /**
  * A foreign key that held only at the end of an upstream statement or transaction holds at the end of the downstream's.
  * https://www.postgresql.org/docs/current/sql-set-constraints.html
  */
 const deferConstraints = 'SET CONSTRAINTS ALL DEFERRED'
+
+/** An expression for microseconds since 2000, as the protocol has them. */
+function commitTimestamp(microseconds: string): string {
+  return `timestamptz '2000-01-01 00:00:00+00' + interval '1 microsecond' * ${microseconds}`
+}
 
 async function deferrableConstraints(
   client: pg.Client,
@@ -109,12 +115,16 @@ export class ApplySession {
     this.cascades = isOrigin ? new Cascades(options.client) : undefined
   }
 
-  /** Writes progress and commits what is open, in one exchange. Throws the server's error where either fails. */
-  async commit(last: Transaction): Promise<void> {
+  /**
+   * Writes progress and commits what is open, in one exchange: that in hand, or one of its own. Throws the server's error where
+   * anything of it fails. `quick`: few changes and no code of others, so that less may be said.
+   */
+  async commit(last: Transaction, quick = false): Promise<void> {
     await failpointOn('apply.before-commit', this.client)
-    this.pipeline.open()
+    if (!this.pipeline.isOpen) this.pipeline.open()
     this.statements.wall.beforeCommit(this.pipeline)
-    this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
+    if (quick) this.writeAdvance(last)
+    else this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
     this.pipeline.statement('COMMIT')
     const result = await this.pipeline.sync(() => failpointOn('apply.commit-sent', this.client))
     if (result.error) throw result.error
@@ -173,17 +183,30 @@ export class ApplySession {
     await this.statements.reset()
   }
 
+  /** The same as a prepared statement: parsing and planning the call takes longer than the change of a small transaction. */
+  private writeAdvance({ endLsn, commitTime }: Transaction): void {
+    const { pipeline, statements } = this
+    const advance = statements.advance(this.advanceBy(`$1, $2, $3, $4, ${commitTimestamp('$5')}`))
+    parseOnce(pipeline.writer, advance)
+    const values = [this.name, this.epoch, formatLsn(this.position), formatLsn(endLsn), commitTime]
+    pipeline.bindValues(
+      advance.name,
+      values.map((value) => Buffer.from(String(value))),
+      1,
+    )
+  }
+
   private advance(lsn: Lsn, commitTime: bigint | undefined): string {
-    const advance = this.moves === 'follow' ? 'advance_progress' : 'advance_copies'
-    return `SELECT follower.${advance}(${this.positions(lsn, commitTime)})`
+    return this.advanceBy(this.positions(lsn, commitTime))
+  }
+
+  private advanceBy(positions: string): string {
+    return `SELECT follower.${this.moves === 'follow' ? 'advance_progress' : 'advance_copies'}(${positions})`
   }
 
   /** Whose row it is, where it has to be, and where it goes: arguments for SQL. */
   private positions(lsn: Lsn, commitTime: bigint | undefined): string {
-    const time =
-      commitTime === undefined
-        ? 'NULL'
-        : `timestamptz '2000-01-01 00:00:00+00' + interval '1 microsecond' * ${commitTime}`
+    const time = commitTime === undefined ? 'NULL' : commitTimestamp(commitTime.toString())
     const [name, previous, next] = [this.name, formatLsn(this.position), formatLsn(lsn)].map(quoteLiteral)
     return `${name}, ${this.epoch}, ${previous}, ${next}, ${time}`
   }

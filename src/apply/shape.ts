@@ -1,6 +1,9 @@
 import { messageDelete, messageInsert, oldFull, oldNone, type RowChange } from '../model/changes.ts'
 import type { ChangeShape } from '../model/statement.ts'
 
+/** How many there are. */
+export const commonShapes = 9
+
 /** Operation and old tuple in one small number: the index of the statements that most changes take. */
 export function commonShape(change: RowChange): number {
   const operation = change.type === messageInsert ? 0 : change.type === messageDelete ? 2 : 1
@@ -28,12 +31,13 @@ export function shapeOf(change: RowChange, identity: IdentityAlways): ChangeShap
     unchanged: isUpdate ? unchangedColumns(change) : [],
     replaces: isUpdate && replaces(change, identity),
     existing: 'error',
+    checked: false,
   }
 }
 
 /** A key of a Map: equal shapes, equal text. */
 export function shapeKey(shape: ChangeShape): string {
-  return `${shape.operation} ${shape.old} ${shape.replaces} ${shape.existing} ${shape.unchanged.join(' ')}`
+  return `${shape.operation} ${shape.old} ${shape.replaces} ${shape.existing} ${shape.checked} ${shape.unchanged.join(' ')}`
 }
 
 function unchangedColumns(change: RowChange): number[] {

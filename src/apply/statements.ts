@@ -13,7 +13,7 @@ import type { TableOwner, TargetTable } from '../model/target.ts'
 import { refuseTriggers } from './ordinary-triggers.ts'
 import { isSameOwner, loadOwners, requireActing } from './owners.ts'
 import type { Prepared } from './prepared.ts'
-import { commonShape, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
+import { commonShape, commonShapes, type IdentityAlways, isCommon, shapeKey, shapeOf } from './shape.ts'
 import { loadTargets, missingTable } from './targets.ts'
 import { TextWanted } from './text-wanted.ts'
 import type { Waiting } from './waiting.ts'
@@ -35,6 +35,9 @@ export interface RelationStatements {
 /** How many statements may stay prepared before all are dropped and prepared again as needed. */
 const maxPrepared = 1000
 
+/** text, int8, pg_lsn twice, float8 */
+const advanceTypes = [25, 20, 3220, 3220, 701]
+
 /** Statements prepared in the apply session, by definition of the relation and shape of the change. */
 export class Statements {
   /** Whether the transaction in hand makes a materialized view of this name later on. */
@@ -52,6 +55,7 @@ export class Statements {
   /** Of the servers, where values arrive in binary. */
   private readonly binary: Versions | undefined
   private made = 0
+  private advancing: Prepared | undefined
   private sinceReset = 0
 
   /**
@@ -147,14 +151,14 @@ export class Statements {
     return (this.ignored.size > 0 && this.ignored.has(relation)) || this.waiting.has(relation)
   }
 
-  /** The statement of a change. Allocates nothing for the common shapes. */
-  forChange(known: RelationStatements, change: RowChange): Prepared {
+  /** The statement of a change. Allocates nothing for the common shapes. `checked`: as in ChangeShape. */
+  forChange(known: RelationStatements, change: RowChange, checked = false): Prepared {
     if (!isCommon(change, known.identityAlways))
-      return this.forShape(known, shapeOf(change, known.identityAlways))
-    const shape = commonShape(change)
+      return this.forShape(known, { ...shapeOf(change, known.identityAlways), checked })
+    const shape = commonShape(change) + (checked ? commonShapes : 0)
     const prepared = known.common[shape]
     if (prepared && !(prepared.wall && this.stepwise)) return prepared
-    const made = this.forShape(known, shapeOf(change, known.identityAlways))
+    const made = this.forShape(known, { ...shapeOf(change, known.identityAlways), checked })
     known.common[shape] = made
     return made
   }
@@ -183,6 +187,16 @@ export class Statements {
     return this.keep(known, statement.sql, () => statement)
   }
 
+  /** What moves progress. The parameters are name, epoch, position before, position after, microseconds. */
+  advance(sql: string): Prepared {
+    this.advancing ??= {
+      statement: { sql, types: advanceTypes, parameters: new Int16Array() },
+      name: `f${++this.made}`,
+      parsed: false,
+    }
+    return this.advancing
+  }
+
   existence(known: RelationStatements, shape: ChangeShape): Prepared {
     const key = `exists ${shapeKey(shape)}`
     return this.keep(known, key, () => this.planner.exists(known.relation, known.target, shape))
@@ -207,6 +221,7 @@ export class Statements {
 
   /** Forgets everything, here and on the server: after DDL, after an error, or when there are too many. */
   async reset(): Promise<void> {
+    this.advancing = undefined
     this.ignored.clear()
     await this.wall.drop()
     if (this.known.size === 0) return
@@ -233,6 +248,7 @@ export class Statements {
   }
 
   private forgetParsed(): void {
+    this.advancing = undefined
     for (const { common, others } of this.known.values())
       for (const prepared of [...common, ...others.values()]) if (prepared) prepared.parsed = false
   }

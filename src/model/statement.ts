@@ -57,6 +57,8 @@ export interface ChangeShape {
   readonly replaces: boolean
   /** What to do about rows that are there already (insert). */
   readonly existing: 'error' | 'skip' | 'overwrite'
+  /** The statement itself fails where it doesn't meet exactly one row (update, delete): for when nobody can look before COMMIT. */
+  readonly checked: boolean
 }
 
 /** Makes statements: pure. Throws a FollowerError where the table can't take the change. */

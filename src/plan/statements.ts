@@ -119,7 +119,8 @@ export function planUpdate(relation: Relation, target: TargetTable, shape: Chang
     if (!free) return planExists(relation, target, shape)
     set.push(`${free.name} = ${free.name}`)
   }
-  return parameters.statement(`UPDATE ${tableExpression(target)} SET ${set.join(', ')} WHERE ${where}`)
+  const update = `UPDATE ${tableExpression(target)} SET ${set.join(', ')} WHERE ${where}`
+  return parameters.statement(shape.checked ? expectOne(`${update} RETURNING 1`) : update)
 }
 
 /** DELETE and INSERT in one statement: the only way to change an identity ALWAYS column. Unchanged values come from the old row. */
@@ -140,23 +141,35 @@ export function planReplace(relation: Relation, target: TargetTable, shape: Chan
     ),
     ...local.map((column) => `gone.${quoteIdentifier(column.name)}`),
   ]
+  const gone = `gone AS (DELETE FROM ${tableExpression(target)} WHERE ${where} RETURNING *)`
+  const insert =
+    `INSERT INTO ${quoteIdentifier(target.schema)}.${quoteIdentifier(target.name)} (${names.join(', ')}) ` +
+    `OVERRIDING SYSTEM VALUE SELECT ${values.join(', ')} FROM gone`
   return parameters.statement(
-    `WITH gone AS (DELETE FROM ${tableExpression(target)} WHERE ${where} RETURNING *) ` +
-      `INSERT INTO ${quoteIdentifier(target.schema)}.${quoteIdentifier(target.name)} (${names.join(', ')}) ` +
-      `OVERRIDING SYSTEM VALUE SELECT ${values.join(', ')} FROM gone`,
+    shape.checked ? expectOne(`${insert} RETURNING 1`, `${gone}, `) : `WITH ${gone} ${insert}`,
   )
 }
 
 export function planDelete(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
   const parameters = new Parameters(target)
   const where = whereRow(relation, target, mapColumns(relation, target), shape, parameters)
-  return parameters.statement(`DELETE FROM ${tableExpression(target)} WHERE ${where}`)
+  const gone = `DELETE FROM ${tableExpression(target)} WHERE ${where}`
+  return parameters.statement(shape.checked ? expectOne(`${gone} RETURNING 1`) : gone)
 }
 
 export function planExists(relation: Relation, target: TargetTable, shape: ChangeShape): RowStatement {
   const parameters = new Parameters(target)
   const where = whereRow(relation, target, mapColumns(relation, target), shape, parameters)
-  return parameters.statement(`SELECT 1 FROM ${tableExpression(target)} WHERE ${where}`)
+  const found = `SELECT 1 FROM ${tableExpression(target)} WHERE ${where}`
+  return parameters.statement(shape.checked ? expectOne(found) : found)
+}
+
+/** Divides by zero where the statement doesn't return exactly one row. */
+function expectOne(sql: string, before = ''): string {
+  return (
+    `WITH ${before}met AS (${sql}) ` +
+    'SELECT 1 OPERATOR(pg_catalog./) (pg_catalog.count(*) OPERATOR(pg_catalog.=) 1)::pg_catalog.int4 FROM met'
+  )
 }
 
 /** Finds one row: by the replica identity, under FULL by the downstream's primary key or else by every column. */

@@ -22,6 +22,7 @@ export class Acknowledger {
   private readonly failed: (error: Error) => void
   private readonly sent: (replyRequested: boolean) => void
   private pinged = false
+  private soon: NodeJS.Immediate | undefined
 
   constructor(options: {
     receiver: Receiver
@@ -44,6 +45,14 @@ export class Acknowledger {
     this.timer = setInterval(() => this.tick(), every)
   }
 
+  /** Acknowledges when the next batch, if it waits, has been sent: the downstream works meanwhile. */
+  acknowledgeSoon(): void {
+    this.soon ??= setImmediate(() => {
+      this.soon = undefined
+      this.acknowledge().catch(this.failed)
+    })
+  }
+
   /** Sends what may be acknowledged now. */
   async acknowledge(): Promise<void> {
     await failpointOn('progress.acknowledge', this.client)
@@ -61,6 +70,7 @@ export class Acknowledger {
 
   close(): void {
     clearInterval(this.timer)
+    clearImmediate(this.soon)
   }
 
   private tick(): void {

@@ -170,14 +170,13 @@ async function wire(
       if (tracker.unapplied === 0 && !source.receiver.isHeld) health.beat()
     },
   })
-  const acknowledge = (): void => void acknowledger.acknowledge().catch(failed)
   const durability = new Durability({
     tracker,
     lock,
     synchronousCommit: settings.synchronousCommit,
     changed: () => {
       pump.notify()
-      acknowledge()
+      acknowledger.acknowledgeSoon()
     },
     failed,
   })
@@ -202,7 +201,7 @@ async function wire(
     report.positions()
     health.beat()
     context.progressed()
-    acknowledge()
+    acknowledger.acknowledgeSoon()
     if (queue.bytes < bufferLimit / 2) source.receiver.hold('queue', false)
     if (context.values.mayReturn(tracker.applied, performance.now())) pump.stop()
   }
