@@ -20,23 +20,19 @@ export async function openPull(
   const { settings, connections, log, stop, lost } = context
   const backlog = await wanted(context, position)
   if (!backlog) return undefined
-  const clients: pg.Client[] = []
+  let reader: pg.Client | undefined
   try {
-    const reader = await connections.another()
-    clients.push(reader)
-    const mover = await connections.another()
-    clients.push(mover)
+    reader = await connections.another()
     await setLifelines(reader)
-    await setLifelines(mover)
     const cursor = cursorName(settings.slot)
     await copySlot(reader, settings.slot, cursor)
     await failpointOn('pull.copied', reader)
     const plugin = pluginOf[settings.plugin].options(prepared.publications)
     const { source, tracker, until, ended } = options
     const given = { context, source, tracker, position, until, ended }
-    return new Pull({ ...given, reader, mover, cursor, plugin, confirmed: backlog.confirmedFlushLsn })
+    return new Pull({ ...given, reader, cursor, plugin, confirmed: backlog.confirmedFlushLsn })
   } catch (error) {
-    await Promise.all(clients.map((client) => connections.leave(client)))
+    if (reader) await connections.leave(reader)
     if (stop.aborted || lost.aborted) throw error
     log.info({ reason: (error as Error).message }, 'the backlog is streamed: it cannot be pulled')
     return undefined

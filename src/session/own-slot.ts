@@ -16,11 +16,14 @@ const restFactor = 10
  */
 export class OwnSlot {
   private readonly timer: NodeJS.Timeout
+  private client: pg.Client | undefined
   private advanced: Lsn
   private restUntil = 0
   private busy: Promise<void> | undefined
   private readonly options: {
-    readonly client: pg.Client
+    /** Only a long catch-up needs a connection for it. */
+    readonly open: () => Promise<pg.Client>
+    readonly leave: (client: pg.Client) => Promise<void>
     readonly slot: string
     readonly confirmed: Lsn
     readonly tracker: Tracker
@@ -36,13 +39,20 @@ export class OwnSlot {
 
   /** Moves it for the last time: nobody is about to use it when this resolves. */
   async finish(): Promise<void> {
-    this.close()
+    this.stop()
     await this.busy
     await this.advance()
   }
 
-  close(): void {
+  private stop(): void {
     clearInterval(this.timer)
+  }
+
+  async close(): Promise<void> {
+    this.stop()
+    const { client } = this
+    this.client = undefined
+    if (client) await this.options.leave(client)
   }
 
   private tick(): void {
@@ -57,11 +67,13 @@ export class OwnSlot {
   }
 
   private async advance(): Promise<void> {
-    const { client, slot, tracker, log } = this.options
+    const { open, slot, tracker, log } = this.options
     const lsn = tracker.durable
     if (lsn <= this.advanced) return
-    await failpointOn('pull.advance', client)
     try {
+      this.client ??= await open()
+      const { client } = this
+      await failpointOn('pull.advance', client)
       await advanceSlot(client, slot, lsn)
       this.advanced = lsn
     } catch (error) {

@@ -7,7 +7,7 @@ export const pullFrom = BigInt(process.env.FOLLOWER_PULL_FROM ?? 16 * 1024 * 102
 export const nearBytes = 8n * 1024n * 1024n
 
 /** Messages of the first window. Tests set it. */
-export const firstSize = Number(process.env.FOLLOWER_PULL_WINDOW ?? 150_000)
+export const firstSize = Number(process.env.FOLLOWER_PULL_WINDOW ?? 100_000)
 
 /** What a server keeps of a window, it keeps on its disk. */
 const largest = 1_000_000
@@ -25,13 +25,12 @@ export interface CursorPlace {
 
 /**
  * Pure: how many messages the next window takes. Each decodes from the place where no transaction was open at a record that the server writes
- * every 15 seconds: where that is farther back than the window before was long, the next one is longer.
- * `starved`: what applies had nothing to do when the window's first row came.
+ * every 15 seconds: where that is as far back as the window before was long, the next one is longer.
  */
-export function nextSize(size: number, before: Lsn, place: CursorPlace, starved: boolean): number {
+export function nextSize(size: number, before: Lsn, place: CursorPlace): number {
   const fresh = place.confirmed - before
   const again = place.confirmed - place.restart
-  return starved && again > fresh ? Math.min(Math.max(size, largest), size * 2) : size
+  return again >= fresh ? Math.min(Math.max(size, largest), size * 2) : size
 }
 
 /** Pure: a smaller one where the server had no room for this one; undefined: the stream takes it. */

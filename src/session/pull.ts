@@ -5,7 +5,7 @@ import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
 import type { Tracker } from '../progress/tracker.ts'
-import { isActive, readBacklog, windowStatement } from '../provision/cursor.ts'
+import { isActive, readBacklog, setLifelines, windowStatement } from '../provision/cursor.ts'
 import { type Window, Windows } from '../stream/windows.ts'
 import type { SessionContext } from './context.ts'
 import { OwnSlot } from './own-slot.ts'
@@ -27,8 +27,6 @@ export interface PullOptions {
   readonly tracker: Tracker
   /** Reads the windows; owns the cursor. */
   readonly reader: pg.Client
-  /** Moves the own slot. */
-  readonly mover: pg.Client
   readonly cursor: string
   readonly plugin: Readonly<Record<string, string>>
   readonly position: Lsn
@@ -57,8 +55,8 @@ export class Pull {
 
   constructor(options: PullOptions) {
     this.options = options
-    const { source, reader, mover, context, tracker, ended, confirmed } = options
-    const { log, settings } = context
+    const { source, reader, context, tracker, ended, confirmed } = options
+    const { log, settings, connections } = context
     this.place = { confirmed, restart: confirmed }
     this.pid = String((reader as { processID?: number }).processID)
     this.windows = new Windows(reader, source.flow, {
@@ -76,11 +74,13 @@ export class Pull {
       },
     })
     this.own = new OwnSlot({
-      client: mover,
-      slot: settings.slot,
-      confirmed,
-      tracker,
-      log,
+      open: async () => {
+        const client = await connections.another()
+        await setLifelines(client)
+        return client
+      },
+      leave: (client) => connections.leave(client),
+      ...{ slot: settings.slot, confirmed, tracker, log },
       failed: (error) => ended(error, false),
     })
     this.timer = setInterval(() => this.look(), lookMs)
@@ -122,8 +122,7 @@ export class Pull {
     if (this.closed) return
     this.closed = true
     clearInterval(this.timer)
-    this.own.close()
-    const { context, reader, mover } = this.options
+    const { context, reader } = this.options
     const { metrics, connections } = context
     metrics.receivingWay.set({ way: 'pull' }, 0)
     const reading = this.windows.isReading
@@ -133,10 +132,7 @@ export class Pull {
     const terminated = reading
       ? connections.upstream.query('SELECT pg_catalog.pg_terminate_backend($1)', [this.pid]).catch(() => {})
       : undefined
-    await Promise.race([
-      Promise.all([terminated, connections.leave(reader), connections.leave(mover)]),
-      sleep(1000),
-    ])
+    await Promise.race([Promise.all([terminated, connections.leave(reader), this.own.close()]), sleep(1000)])
   }
 
   private isOver(): boolean {
@@ -173,7 +169,7 @@ export class Pull {
     )
     source.passed(confirmed)
     if (until !== undefined && this.received >= until) return false
-    if (this.count > 1) this.size = nextSize(size, before, this.place, this.starved)
+    this.size = nextSize(size, before, this.place)
     if (!isNear(walEnd - confirmed, window.messages < size)) return true
     return this.isFarAgain()
   }

@@ -51,7 +51,10 @@ export async function runSession(
     void opened
       .run()
       .then((start) => (start === undefined ? undefined : stream(start)))
-      .catch((error: Error) => wired.ended(error, error instanceof FollowerError && !error.transient))
+      .catch((error: Error) => {
+        // What ends with the session is no reason of its own.
+        if (!stop.aborted) wired.ended(error, error instanceof FollowerError && !error.transient)
+      })
   }
   const onStop = (): void => {
     source.flow.hold('stop', true)

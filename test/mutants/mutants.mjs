@@ -50,7 +50,7 @@ export const mutants = [
   {
     name: 'begins where the slot stands, and applies again what it has sent before',
     edits: [
-      ['src/session/session.ts', 'source.receiver, from, prepared)', 'source.receiver, 0n, prepared)'],
+      ['src/session/session.ts', 'source.receiver, start, prepared)', 'source.receiver, 0n, prepared)'],
       [
         'src/transaction/assembler.ts',
         'const duplicate = endLsn <= this.position',
@@ -300,7 +300,7 @@ export const mutants = [
   },
   {
     name: 'acknowledges what copied tables still need',
-    edits: [['src/session/session.ts', 'most: catchUp?.lsn ?? copiedAt', 'most: undefined']],
+    edits: [['src/session/wire.ts', 'most: catchUp?.lsn ?? copiedAt', 'most: undefined']],
     test: ['test/copy-late.slow.test.ts', 'late, 18 others go on meanwhile'],
   },
   {
@@ -327,7 +327,7 @@ export const mutants = [
   },
   {
     name: 'applies schema changes while tables are copied',
-    edits: [['src/session/session.ts', 'copiedAt !== undefined &&', 'copiedAt === 0n &&']],
+    edits: [['src/session/wire.ts', 'copiedAt !== undefined &&', 'copiedAt === 0n &&']],
     test: ['test/copy-late.slow.test.ts', 'late, 18 what happens to them before'],
   },
 ]
