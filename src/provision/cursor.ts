@@ -14,8 +14,8 @@ export interface Backlog {
   readonly held: boolean
   /** Its copy would not wait for prepared transactions. */
   readonly twoPhase: boolean
-  /** Its copy would not wait for synchronized_standby_slots. */
-  readonly failover: boolean
+  /** It is a failover slot that waits for synchronized_standby_slots; its copy would not. */
+  readonly waitsForStandbys: boolean
 }
 
 /** undefined: there is no such slot, or it is still being made. */
@@ -27,7 +27,7 @@ export async function readBacklog(upstream: pg.Client, slot: string): Promise<Ba
     confirmedFlushLsn: lsnFromServer(row.confirmed_flush_lsn),
     held: row.held === 't',
     twoPhase: row.two_phase === 't',
-    failover: row.failover === 't',
+    waitsForStandbys: row.waits_for_standbys === 't',
   }
 }
 
@@ -67,9 +67,10 @@ export async function setLifelines(client: pg.Client): Promise<void> {
 
 /**
  * The next window of a cursor: at most so many messages, but whole transactions; behind it, where the cursor stands then, from where
- * it would decode, and where the flushed WAL ends.
+ * it would decode, where the flushed WAL ends, and whether the follow's own slot has come to wait for standbys.
  */
 export function windowStatement(
+  slot: string,
   cursor: string,
   messages: number,
   plugin: Readonly<Record<string, string>>,
@@ -77,7 +78,11 @@ export function windowStatement(
   const options = Object.entries(plugin).flat().map(quoteLiteral).join(', ')
   const name = quoteLiteral(cursor)
   return `COPY (SELECT data FROM pg_catalog.pg_logical_slot_get_binary_changes(${name}, NULL, ${messages}, ${options})) TO STDOUT (FORMAT binary);
-SELECT confirmed_flush_lsn, restart_lsn, pg_catalog.pg_current_wal_flush_lsn() FROM pg_catalog.pg_replication_slots WHERE slot_name = ${name}`
+SELECT c.confirmed_flush_lsn, c.restart_lsn, pg_catalog.pg_current_wal_flush_lsn(),
+       EXISTS (SELECT FROM pg_catalog.pg_replication_slots AS s
+                WHERE s.slot_name = ${quoteLiteral(slot)} AND (pg_catalog.to_jsonb(s) ->> 'failover')::boolean
+                  AND pg_catalog.current_setting('synchronized_standby_slots', true) <> '')
+  FROM pg_catalog.pg_replication_slots AS c WHERE c.slot_name = ${name}`
 }
 
 /** Moves a slot that nobody uses. */

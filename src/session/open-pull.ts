@@ -49,8 +49,8 @@ async function wanted(context: SessionContext, position: Lsn): Promise<Backlog |
     ? 'a process upstream has the slot'
     : backlog.twoPhase
       ? 'the slot is a two-phase slot'
-      : backlog.failover
-        ? 'the slot is a failover slot'
+      : backlog.waitsForStandbys
+        ? 'the slot waits for synchronized_standby_slots'
         : undefined
   if (reason === undefined) return backlog
   log.info({ reason }, `the backlog is streamed: ${reason}`)

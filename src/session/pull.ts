@@ -148,19 +148,20 @@ export class Pull {
   /** Reads one window; false: the stream is to go on, or nothing more is wanted. */
   private async next(): Promise<boolean> {
     const { context, source, until } = this.options
+    const { log, metrics } = context
     const before = this.place.confirmed
     const size = this.size
     const window = await this.read(size)
     if (window === undefined) return !this.closed && this.size !== size
-    const [confirmed, restart, walEnd] = window.row.map(lsnFromServer) as [Lsn, Lsn, Lsn]
+    const [confirmed, restart, walEnd] = window.row.slice(0, 3).map(lsnFromServer) as [Lsn, Lsn, Lsn]
     if (source.assembler.inTransaction) throw new RangeError('a window ends within a transaction')
     this.place = { confirmed, restart }
     this.count++
     this.messages += window.messages
     context.pulling?.succeeded()
-    context.metrics.pullWindows.inc()
-    context.metrics.pullMessages.inc(window.messages)
-    context.log.debug(
+    metrics.pullWindows.inc()
+    metrics.pullMessages.inc(window.messages)
+    log.debug(
       {
         ...{ messages: window.messages, first_ms: Math.round(window.firstMs), starved: this.starved },
         ...{ again: String(before - restart), fresh: String(confirmed - before) },
@@ -170,6 +171,10 @@ export class Pull {
     source.passed(confirmed)
     if (until !== undefined && this.received >= until) return false
     this.size = nextSize(size, before, this.place)
+    if (window.row[3] === 't') {
+      log.info('the backlog is streamed from here: the slot waits for synchronized_standby_slots')
+      return false
+    }
     if (!isNear(walEnd - confirmed, window.messages < size)) return true
     return this.isFarAgain()
   }
@@ -189,7 +194,7 @@ export class Pull {
     const { context, cursor, plugin } = this.options
     const { log, settings, pulling } = context
     try {
-      return await this.windows.read(windowStatement(cursor, size, plugin))
+      return await this.windows.read(windowStatement(settings.slot, cursor, size, plugin))
     } catch (error) {
       if (this.closed) return undefined
       const refused = error instanceof ServerError && error.severity === 'ERROR'
