@@ -13,7 +13,7 @@ const where: readonly FailpointName[] = [
   ...(['apply.committed', 'progress.acknowledge', 'stream.received', 'shutdown.draining'] as const),
 ]
 
-const env = pulling(50)
+const env = pulling(200)
 beforeAll(() => void Object.assign(process.env, env))
 afterAll(() => {
   for (const name of Object.keys(env)) delete process.env[name]

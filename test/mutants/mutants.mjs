@@ -330,4 +330,30 @@ export const mutants = [
     edits: [['src/session/wire.ts', 'copiedAt !== undefined &&', 'copiedAt === 0n &&']],
     test: ['test/copy-late.slow.test.ts', 'late, 18 what happens to them before'],
   },
+  {
+    name: 'moves the slot to what was pulled and not applied',
+    edits: [['src/session/own-slot.ts', 'const lsn = tracker.durable', 'const lsn = tracker.seen']],
+    test: ['test/pull.slow.test.ts', 'moves the own slot'],
+  },
+  {
+    name: 'goes over to the stream behind what it has not pulled',
+    edits: [
+      [
+        'src/session/pull.ts',
+        'return this.isOver() ? undefined : received',
+        'return this.isOver() ? undefined : received + 0x100000n',
+      ],
+    ],
+    test: ['test/pull.slow.test.ts', '18 is followed by the stream'],
+  },
+  {
+    name: 'takes a window that lacks the changes of a publication',
+    edits: [['src/session/pull.ts', 'if (missing) this.giveUp(missing)', 'if (missing) this.timer.ref()']],
+    test: ['test/pull.slow.test.ts', 'stops at a publication'],
+  },
+  {
+    name: 'keeps half a transaction of a window that was given up',
+    edits: [['src/session/pull.ts', '    source.assembler.close()\n', '']],
+    test: ['test/pull.slow.test.ts', 'makes way for the stream'],
+  },
 ]
