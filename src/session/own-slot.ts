@@ -7,6 +7,8 @@ import { advanceSlot } from '../provision/cursor.ts'
 import type { Logger } from '../telemetry/log.ts'
 
 const everyMs = 5000
+/** A slot that stays where it is, is used now and then all the same: since 18 the server may give up idle ones. */
+const longestIdleMs = 20_000
 /** The server decodes what lies between: so many times as long as that took, nothing is asked of it. */
 const restFactor = 10
 
@@ -18,6 +20,7 @@ export class OwnSlot {
   private readonly timer: NodeJS.Timeout
   private client: pg.Client | undefined
   private advanced: Lsn
+  private usedAt = performance.now()
   private restUntil = 0
   private busy: Promise<void> | undefined
   private readonly options: {
@@ -68,8 +71,9 @@ export class OwnSlot {
 
   private async advance(): Promise<void> {
     const { open, slot, tracker, log } = this.options
-    const lsn = tracker.durable
-    if (lsn <= this.advanced) return
+    const lsn = tracker.durable > this.advanced ? tracker.durable : this.advanced
+    if (lsn === this.advanced && performance.now() - this.usedAt < longestIdleMs) return
+    this.usedAt = performance.now()
     try {
       this.client ??= await open()
       const { client } = this

@@ -15,6 +15,8 @@ import { streamError } from './stream-error.ts'
 
 const lookMs = 5000
 const drainPollMs = 10
+/** What was pulled is mostly applied by then. */
+const longestDrainMs = 10_000
 /** A window keeps a snapshot upstream, which keeps dead rows: a downstream that is slower than this is streamed to. */
 const longestHoldMs = 30_000
 
@@ -70,7 +72,7 @@ export class Pull {
       notice: (notice) => {
         const missing = source.notice(notice)
         // Said before the first row: nothing of this window is taken.
-        if (missing) this.giveUp(missing)
+        if (missing) void this.giveUp(missing)
       },
     })
     this.own = new OwnSlot({
@@ -125,13 +127,7 @@ export class Pull {
     const { context, reader } = this.options
     const { metrics, connections } = context
     metrics.receivingWay.set({ way: 'pull' }, 0)
-    const reading = this.windows.isReading
-    reader.removeAllListeners('end')
-    this.windows.cut(new GivenUp('the session ends'))
-    // The server notices by itself within a second, where it can; this way at once.
-    const terminated = reading
-      ? connections.upstream.query('SELECT pg_catalog.pg_terminate_backend($1)', [this.pid]).catch(() => {})
-      : undefined
+    const terminated = this.giveUp(new GivenUp('the session ends'))
     await Promise.race([Promise.all([terminated, connections.leave(reader), this.own.close()]), sleep(1000)])
   }
 
@@ -182,7 +178,9 @@ export class Pull {
   /** What has been pulled is applied before the stream begins: so its slot is where it begins, or near it. Whether much has come meanwhile. */
   private async isFarAgain(): Promise<boolean> {
     const { context, tracker } = this.options
-    while (tracker.unapplied > 0 && !this.closed && !this.isOver()) await sleep(drainPollMs)
+    const end = performance.now() + longestDrainMs
+    while (tracker.unapplied > 0 && performance.now() < end && !this.closed && !this.isOver())
+      await sleep(drainPollMs)
     if (this.closed || this.isOver()) return false
     const now = await readBacklog(context.connections.upstream, context.settings.slot)
     const most = pullFrom > nearBytes ? pullFrom : nearBytes
@@ -220,8 +218,7 @@ export class Pull {
     const { source, context } = this.options
     const { flow } = source
     if (!this.windows.isReading) flow.alive()
-    else if (flow.heldSinceMs > longestHoldMs && this.windows.messages > 0)
-      this.giveUp(new GivenUp('the downstream is slow'))
+    else if (flow.heldSinceMs > longestHoldMs) void this.giveUp(new GivenUp('the downstream is slow'))
     // Until the first row comes, only the server knows whether it works at it.
     else
       void isActive(context.connections.upstream, this.pid).then(
@@ -230,10 +227,16 @@ export class Pull {
       )
   }
 
-  /** Nothing more of this window is taken; it is no lost connection. */
-  private giveUp(reason: Error): void {
-    this.options.reader.removeAllListeners('end')
+  /** Nothing more is read; it is no lost connection. The server would notice by itself within a second, where it can. */
+  private giveUp(reason: Error): Promise<unknown> {
+    const { context, reader } = this.options
+    const reading = this.windows.isReading
+    reader.removeAllListeners('end')
     this.windows.cut(reason)
+    if (!reading) return Promise.resolve()
+    return context.connections.upstream
+      .query('SELECT pg_catalog.pg_terminate_backend($1)', [this.pid])
+      .catch(() => {})
   }
 
   /** P3 once more: nobody had the slot meanwhile, and whoever moved it beyond what has arrived made a gap. */
