@@ -37,6 +37,10 @@ export const failpointNames = [
   'copy.late',
   'copy.behind',
   'copy.caught-up',
+  'pull.copied',
+  'pull.window',
+  'pull.advance',
+  'pull.switch',
   'shutdown.draining',
 ] as const
 

@@ -15,6 +15,7 @@ import { copyWaiting } from './session/copy.ts'
 import { catchUp } from './session/copy-online.ts'
 import { leftWaves } from './session/copy-steps.ts'
 import { type Halts, halt, halts, record, requireOwn, withWaysOn } from './session/halt.ts'
+import { PullMemory } from './session/pull-memory.ts'
 import { runSession } from './session/session.ts'
 import { dueStatistics, gatherStatistics } from './session/statistics.ts'
 import type { ToldTables } from './session/unpublished.ts'
@@ -67,6 +68,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
     past: new Set(),
     told: new Set(),
     halts: { at: '', attempt: 0 },
+    pulling: new PullMemory(),
     quiet: false,
     values: new Values(settings),
   }
@@ -149,6 +151,7 @@ interface Memory {
   readonly past: PastSessions
   readonly told: ToldTables
   readonly halts: Halts
+  readonly pulling: PullMemory
   /** The last session ended in a way that was said often enough: so is that another one begins. */
   quiet: boolean
   readonly values: Values
@@ -217,7 +220,7 @@ async function oneSession(
       return stop.aborted
     }
     memory.until ??= await resolveUntil(context)
-    const session = { ...follow, connections: await connections.withStream() }
+    const session = { ...follow, pulling: memory.pulling, connections: await connections.withStream() }
     const due = await dueStatistics(follow)
     const statistics = gatherStatistics(follow, due, AbortSignal.any([over.signal, stop]))
     const end = await runSession(session, prepared, memory.until, started)

@@ -193,6 +193,7 @@ export class ApplySession {
       advance.name,
       values.map((value) => Buffer.from(String(value))),
       1,
+      false,
     )
   }
 

@@ -44,6 +44,7 @@ const options: readonly (readonly [flags: string, description: string])[] = [
   ],
   ['--incident-rows', 'keep the row at fault in follower.incident downstream (default: its key only)'],
   ['--synchronous-commit <switch>', 'on or off, downstream; exactly once with both (default: on)'],
+  ['--backlog <way>', 'pull a large one in windows, or stream it (default: pull)'],
   [
     '--plugin <name>',
     'what decodes the WAL upstream: pgoutput, or wal2json with its limits (default: pgoutput)',

@@ -79,6 +79,7 @@ const startSchema = z.strictObject({
   onRewrite: choice('mode', ['halt', 'replay']).prefault('halt'),
   ordinaryTriggers: choice('mode', onOrdinaryTriggers).prefault('halt'),
   synchronousCommit: onOff.prefault('on'),
+  backlog: choice('way', ['pull', 'stream']).prefault('pull'),
   onError: choice('mode', ['halt', 'exit']).optional(),
   incidentRows: z.boolean().default(false),
   wait: z.boolean().default(true),
@@ -125,6 +126,7 @@ export function readStartSettings(
     onRewrite: parsed.onRewrite,
     ordinaryTriggers: parsed.ordinaryTriggers,
     synchronousCommit: parsed.synchronousCommit,
+    backlog: parsed.backlog,
     // Whoever waits for the end of a bounded run must hear of what keeps it from ending.
     onError: parsed.onError ?? (parsed.until === undefined ? 'halt' : 'exit'),
     incidentRows: parsed.incidentRows,

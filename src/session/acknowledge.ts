@@ -3,6 +3,7 @@ import { ExitCode, FollowerError } from '../errors.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import type { Tracker } from '../progress/tracker.ts'
+import type { Flow } from '../stream/flow.ts'
 import type { Receiver } from '../stream/receiver.ts'
 
 /** Without a wal_sender_timeout upstream, this is how long a silent stream is believed. */
@@ -14,27 +15,31 @@ const defaultTimeoutMs = 60_000
  */
 export class Acknowledger {
   private readonly receiver: Receiver
+  private readonly flow: Flow
   private readonly tracker: Tracker
   private readonly client: pg.Client
   private readonly timeoutMs: number
   private readonly most: Lsn | undefined
   private readonly timer: NodeJS.Timeout
   private readonly failed: (error: Error) => void
-  private readonly sent: (replyRequested: boolean) => void
+  private readonly sent: (replyRequested: boolean, told: boolean) => void
   private pinged = false
   private soon: NodeJS.Immediate | undefined
 
   constructor(options: {
     receiver: Receiver
+    flow: Flow
     client: pg.Client
     tracker: Tracker
     walSenderTimeoutMs: number
     /** The upstream is told no position beyond it. */
     most: Lsn | undefined
     failed: (error: Error) => void
-    sent: (replyRequested: boolean) => void
+    /** `told`: a stream was there to say it by. */
+    sent: (replyRequested: boolean, told: boolean) => void
   }) {
     this.receiver = options.receiver
+    this.flow = options.flow
     this.client = options.client
     this.tracker = options.tracker
     this.most = options.most
@@ -65,7 +70,7 @@ export class Acknowledger {
       this.most !== undefined && lsn > this.most ? this.most : lsn,
     ) as [Lsn, Lsn]
     this.receiver.sendStatus({ written: applied, flushed: durable, applied, replyRequested })
-    this.sent(replyRequested)
+    this.sent(replyRequested, this.receiver.isStreaming)
   }
 
   close(): void {
@@ -74,8 +79,8 @@ export class Acknowledger {
   }
 
   private tick(): void {
-    // While we hold the stream back, its silence is ours.
-    const silent = this.receiver.isHeld ? 0 : performance.now() - this.receiver.lastMessageAt
+    // While we hold the upstream back, its silence is ours.
+    const silent = this.flow.isHeld ? 0 : performance.now() - this.flow.lastMessageAt
     if (silent < this.timeoutMs / 2) this.pinged = false
     if (silent > this.timeoutMs && this.pinged) {
       this.failed(silence(silent))

@@ -16,6 +16,10 @@ export interface EndConnections {
   readonly apply: pg.Client
   /** Upstream: an ordinary session. */
   readonly upstream: pg.Client
+  /** Opens one more ordinary session upstream, until `leave`. */
+  another(): Promise<pg.Client>
+  /** Ends a connection: it is not lost. */
+  leave(client: pg.Client): Promise<void>
   /** Opens the walsender, too: after the preflight, which says more than the server does of why there can be none. */
   withStream(): Promise<Connections>
   /** Closes what applies and what streams; the others stay. */
@@ -76,7 +80,17 @@ export async function openConnections(
       await Promise.all(clients.map(endClient))
       for (const client of clients) open.splice(open.indexOf(client), 1)
     }
-    const ends = { lock, apply, upstream, release, close }
+    const another = async (): Promise<pg.Client> => {
+      const client = await add('upstream')
+      await requireSameServer('upstream', upstream, client)
+      return client
+    }
+    const leave = async (client: pg.Client): Promise<void> => {
+      client.removeAllListeners('end')
+      if (open.includes(client)) open.splice(open.indexOf(client), 1)
+      await endClient(client)
+    }
+    const ends = { lock, apply, upstream, another, leave, release, close }
     const withStream = async (): Promise<Connections> => {
       const stream = await add('upstream', true)
       streams.push(stream)

@@ -13,6 +13,7 @@ import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Screen } from '../telemetry/screen.ts'
 import type { Connections, EndConnections, PastSessions } from './connections.ts'
+import type { PullMemory } from './pull-memory.ts'
 import type { ToldTables } from './unpublished.ts'
 import type { Values } from './values.ts'
 
@@ -53,6 +54,8 @@ export interface CopyContext extends PrepareContext {
 
 export interface SessionContext extends CopyContext {
   readonly connections: Connections
+  /** undefined: the session streams, however large the backlog is. */
+  readonly pulling?: PullMemory
   /** The waiting tables are copied meanwhile, as of this position: their changes from there on will be asked for again. */
   readonly copiedAt?: Lsn
   /** Only changes of tables that were copied so, up to the follow's position. */

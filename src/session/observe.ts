@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { FollowSettings } from '../model/follow.ts'
-import { lsnFromServer } from '../model/lsn.ts'
+import { type Lsn, lsnFromServer } from '../model/lsn.ts'
 import { sql } from '../postgres/sql.ts'
 import type { Tracker } from '../progress/tracker.ts'
 import { checkServes, isLost, readSlot } from '../provision/slot.ts'
@@ -25,6 +25,8 @@ export class Observer {
     metrics: Metrics
     health: Health
     log: Logger
+    /** Where the upstream's WAL ends. */
+    end?: (lsn: Lsn) => void
     waiting: (waiting: boolean) => void
     failed: (error: Error) => void
   }
@@ -64,6 +66,7 @@ export class Observer {
     if (now) {
       const lsn = lsnFromServer(now.lsn)
       metrics.upstreamCurrentLsn.set(Number(lsn))
+      this.options.end?.(lsn)
       this.options.waiting(now.waiting === 't')
       health.set(lsn - tracker.seen > catchupBytes ? 'catchup' : 'streaming')
     }

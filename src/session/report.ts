@@ -5,7 +5,7 @@ import { failpointHits } from '../failpoints.ts'
 import type { OperationCounts, Transaction } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Tracker } from '../progress/tracker.ts'
-import type { Receiver } from '../stream/receiver.ts'
+import type { Flow } from '../stream/flow.ts'
 import type { Health } from '../telemetry/health.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -40,7 +40,7 @@ export class Report {
   private readonly queue: TransactionQueue
   private readonly timer: NodeJS.Timeout
   /** Where bytes and times of the stream are read; set once it is made. */
-  receiver: Receiver | undefined
+  flow: Flow | undefined
   private bytes = 0
   private heldMs = 0
   private ticks = 0
@@ -174,13 +174,13 @@ export class Report {
   }
 
   private stream(): void {
-    const { receiver, metrics } = this
-    if (!receiver) return
-    metrics.receivedBytes.inc(receiver.bytes - this.bytes)
-    metrics.backpressureSeconds.inc({ reason: 'downstream' }, (receiver.heldMs - this.heldMs) / 1000)
-    this.bytes = receiver.bytes
-    this.heldMs = receiver.heldMs
-    metrics.lastMessageTimestamp.set((Date.now() - performance.now() + receiver.lastMessageAt) / 1000)
+    const { flow, metrics } = this
+    if (!flow) return
+    metrics.receivedBytes.inc(flow.bytes - this.bytes)
+    metrics.backpressureSeconds.inc({ reason: 'downstream' }, (flow.heldMs - this.heldMs) / 1000)
+    this.bytes = flow.bytes
+    this.heldMs = flow.heldMs
+    metrics.lastMessageTimestamp.set((Date.now() - performance.now() + flow.lastMessageAt) / 1000)
   }
 
   private line(): void {

@@ -1,39 +1,23 @@
-import { Applier } from '../apply/applier.ts'
-import type { ApplyEvents } from '../apply/events.ts'
-import { ApplySession } from '../apply/session.ts'
-import { Waiting } from '../apply/waiting.ts'
+import { FollowerError } from '../errors.ts'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
-import { planner } from '../plan/rows.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { destroyClient } from '../postgres/socket.ts'
-import { Tracker } from '../progress/tracker.ts'
-import { type Position, takePosition } from '../provision/position.ts'
+import { takePosition } from '../provision/position.ts'
 import type { Prepared } from '../provision/prepare.ts'
-import { TransactionQueue } from '../transaction/queue.ts'
-import { Acknowledger } from './acknowledge.ts'
 import { pinApply, type SessionContext } from './context.ts'
-import { DdlReplayer } from './ddl-port.ts'
-import { Durability } from './durability.ts'
-import { IncidentCloser, judgeReadOnly, takeSkips } from './incidents.ts'
-import { CaptureKeys } from './keys.ts'
-import { LateWatch, meetLate } from './late.ts'
-import { Observer } from './observe.ts'
-import { Pump } from './pump.ts'
-import { Report } from './report.ts'
-import { bufferLimit, makeSource, type Source, startStream } from './source.ts'
-import { UnpublishedWatch } from './unpublished.ts'
-import { tellUpstream, versionsOf } from './upstream-info.ts'
-import { Watch } from './watch.ts'
-
-/** Changes of a batch from which on they are put together by table. Tests set it, so that small ones are, too. */
-const togetherFrom = Number(process.env.FOLLOWER_TOGETHER_FROM ?? 100)
+import { judgeReadOnly } from './incidents.ts'
+import { openPull } from './open-pull.ts'
+import type { Pull } from './pull.ts'
+import { startStream } from './source.ts'
+import { tellUpstream } from './upstream-info.ts'
+import { wire } from './wire.ts'
 
 /** After the wish to stop, this long for the batch in hand; then it is rolled back. */
 const drainMs = 7000
 
 /**
  * Follows over one set of connections. Resolves with `reached` when everything up to `until` is durable downstream, with `copy` when tables
- * are to be copied, with `again` when another session is to go on, with `over` when told to stop; rejects with what ended it.
+ * are to be copied, with `again` when another session is to go on in another way, with `over` when told to stop; rejects with what ended it.
  */
 export async function runSession(
   context: SessionContext,
@@ -41,7 +25,7 @@ export async function runSession(
   until: Lsn | undefined,
   started: () => void,
 ): Promise<'reached' | 'copy' | 'again' | 'over'> {
-  const { settings, connections, log, health, stop, lost } = context
+  const { settings, connections, log, metrics, health, stop, lost } = context
   const ends = { upstream: connections.upstream, downstream: connections.lock }
   const position = await takePosition(settings, ends, prepared)
   context.positioned(position)
@@ -51,24 +35,40 @@ export async function runSession(
   // A session beside a copy would not be begun again before its end.
   const alone = context.copiedAt === undefined && context.catchUp === undefined
   const binary = alone && context.values.binary
-  const { source, pump, applier, acknowledger, observer, unpublished, late, close } = await wire(
-    context,
-    prepared,
-    binary,
-    { ...position, lsn: from },
-    context.catchUp ? position.lsn : until,
-  )
+  const last = context.catchUp ? position.lsn : until
+  const wired = await wire(context, prepared, binary, { ...position, lsn: from }, last)
+  const { source, pump, applier, acknowledger, observer, unpublished, late, backlog, close } = wired
 
   let drain: NodeJS.Timeout | undefined
+  let pull: Pull | undefined
+  const stream = async (start: Lsn): Promise<void> => {
+    await startStream(context, source.receiver, start, prepared, binary)
+    metrics.receivingWay.set({ way: 'stream' }, 1)
+    // The answer tells how far the upstream is, before anything happens there.
+    acknowledger.send(true)
+  }
+  const pullFirst = async (): Promise<void> => {
+    const opened = await openPull({ context, ...wired, position: from, until: last }, prepared, binary)
+    pull = opened
+    if (!opened) return stream(from)
+    void opened
+      .run()
+      .then((start) => (start === undefined ? undefined : stream(start)))
+      .catch((error: Error) => {
+        // What ends with the session is no reason of its own.
+        if (!stop.aborted) wired.ended(error, error instanceof FollowerError && !error.transient)
+      })
+  }
   const onStop = (): void => {
-    source.receiver.hold('stop', true)
+    source.flow.hold('stop', true)
     pump.stop()
+    void pull?.close()
     void failpointOn('shutdown.draining', connections.stream)
     drain = setTimeout(() => destroyClient(connections.apply), drainMs)
   }
   const onLost = (): void => pump.fail(lost.reason as Error)
   try {
-    await startStream(context, source.receiver, from, prepared, binary)
+    await pullFirst()
     started()
     health.set('streaming')
     log[context.loud ? 'info' : 'debug'](
@@ -78,17 +78,17 @@ export async function runSession(
     tellUpstream(context, prepared, position.systemIdentifier, binary)
     await observer.look()
     unpublished.begin()
-    // The answer tells how far the upstream is, before anything happens there.
-    acknowledger.send(true)
     stop.addEventListener('abort', onStop, { once: true })
     lost.addEventListener('abort', onLost, { once: true })
     if (stop.aborted) onStop()
     if (lost.aborted) onLost()
     await applier.run(pump)
     await acknowledger.acknowledge()
+    if (pump.reached) await pull?.finish()
     if (pump.reached) return 'reached'
     if (late.found) return 'copy'
-    return alone && binary !== context.values.binary && !stop.aborted ? 'again' : 'over'
+    if (stop.aborted) return 'over'
+    return backlog.found || (alone && binary !== context.values.binary) ? 'again' : 'over'
   } catch (error) {
     // The batch in hand was given up because somebody wants us to stop: that is a good end.
     if (!stop.aborted) throw await judgeReadOnly(error, connections.lock)
@@ -99,197 +99,10 @@ export async function runSession(
     stop.removeEventListener('abort', onStop)
     lost.removeEventListener('abort', onLost)
     close()
+    await pull?.close()
+    metrics.receivingWay.set({ way: 'stream' }, 0)
     // It ends now, and is not lost.
     connections.stream.removeAllListeners('end')
     await source.receiver.finish()
   }
-}
-
-interface Wired {
-  readonly source: Source
-  readonly pump: Pump
-  readonly applier: Applier
-  readonly acknowledger: Acknowledger
-  readonly observer: Observer
-  readonly unpublished: UnpublishedWatch
-  readonly late: LateWatch
-  close(): void
-}
-
-/** Joins the stages: source → decode → transaction → plan → apply → progress. */
-async function wire(
-  context: SessionContext,
-  prepared: Prepared,
-  binary: boolean,
-  position: Position,
-  until: Lsn | undefined,
-): Promise<Wired> {
-  const { settings, connections, log, metrics, health } = context
-  const { apply, lock, upstream, stream } = connections
-  const failed = (error: Error): void => pump.fail(error)
-  // All that may fail comes before the timers.
-  const skips = await takeSkips(lock, settings.name, metrics)
-  const incidents = new IncidentCloser(lock, settings.name, failed)
-  await incidents.look()
-  const { rows } = await apply.query<{ role: string; pid: string }>(
-    'SELECT current_user AS role, pg_backend_pid() AS pid',
-  )
-  const queue = new TransactionQueue()
-  const tracker = new Tracker(position.lsn)
-  const { catchUp, copiedAt } = context
-  const pump = new Pump({
-    ...{ tracker, queue, until, skips, oneByOne: context.oneByOne },
-    held: ({ ddl, sides }) =>
-      copiedAt !== undefined &&
-      (ddl ||
-        sides.some(
-          (side) => side.kind === 'truncate' && side.relations.some(({ oid }) => context.waiting.has(oid)),
-        )),
-  })
-  const report = new Report(settings.name, metrics, health, log, tracker, queue)
-  metrics.bufferLimitBytes.set(bufferLimit)
-
-  const source = makeSource(context, {
-    position: position.lsn,
-    ...{ pump, queue, binary },
-    decoded: (transaction) => report.decoded(transaction),
-    asked: () => acknowledger.send(false),
-    ended: (error, again) => (again ? pump.failAfter(error) : pump.fail(error)),
-  })
-  report.receiver = source.receiver
-  const acknowledger = new Acknowledger({
-    receiver: source.receiver,
-    client: stream,
-    tracker,
-    walSenderTimeoutMs: prepared.walSenderTimeoutMs,
-    most: catchUp?.lsn ?? copiedAt,
-    failed,
-    sent: (replyRequested) => {
-      metrics.keepalives.inc({ direction: 'sent', reply_requested: String(replyRequested) })
-      // Nothing to do, and ready for more: a stream that is held back while nothing is left to apply would be stuck.
-      if (tracker.unapplied === 0 && !source.receiver.isHeld) health.beat()
-    },
-  })
-  const durability = new Durability({
-    tracker,
-    lock,
-    synchronousCommit: settings.synchronousCommit,
-    changed: () => {
-      pump.notify()
-      acknowledger.acknowledgeSoon()
-    },
-    failed,
-  })
-  const observer = new Observer({
-    upstream,
-    settings,
-    tracker,
-    metrics,
-    health,
-    log,
-    waiting: (waiting) => {
-      const begins = waiting && !pump.waiting
-      pump.waiting = waiting
-      if (begins) pump.notify()
-    },
-    failed,
-  })
-
-  const progressed = (): void => {
-    incidents.progressed()
-    durability.committed()
-    report.positions()
-    health.beat()
-    context.progressed()
-    acknowledger.acknowledgeSoon()
-    if (queue.bytes < bufferLimit / 2) source.receiver.hold('queue', false)
-    if (context.values.mayReturn(tracker.applied, performance.now())) pump.stop()
-  }
-  const events: ApplyEvents = {
-    applied: (batch, milliseconds, unchanged, ways) => {
-      tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
-      queue.done(batch.length)
-      progressed()
-      report.applied(batch, milliseconds, unchanged, ways)
-    },
-    moved: (lsn) => {
-      tracker.moved(lsn, performance.now())
-      progressed()
-    },
-    skipped: (transaction) => {
-      tracker.committed(1, transaction.endLsn)
-      queue.done()
-      progressed()
-      report.skipped(transaction)
-    },
-    conflict: report.conflict,
-    cascaded: report.cascaded,
-    redone: report.redone,
-  }
-  const session = new ApplySession({
-    client: apply,
-    relations: source.assembler.relations,
-    planner,
-    name: settings.name,
-    epoch: position.epoch,
-    position: position.lsn,
-    replicationRole: prepared.replicationRole,
-    ordinaryTriggers: settings.ordinaryTriggers,
-    togetherFrom,
-    waiting: new Waiting({
-      ...{
-        follow: settings.name,
-        tables: context.waiting.keys(),
-        known: context.known,
-        only: catchUp?.tables,
-      },
-      late: (relation) => meetLate(apply, settings, relation, log),
-    }),
-    binary: binary ? versionsOf(prepared) : undefined,
-    moves: catchUp ? 'tables' : 'follow',
-    incidentRows: settings.incidentRows,
-  })
-  const silent = (error: Error): void => {
-    // The batch in hand ends with a lost connection, and would say only that.
-    log.warn({ err: error }, error.message)
-    failed(error)
-    destroyClient(apply)
-    destroyClient(lock)
-  }
-  const watch = new Watch({ lock, applyPid: rows[0]?.pid ?? '', tracker, health, failed, silent })
-  const ddl = new DdlReplayer({
-    ...{ settings, prepared, log, metrics, health, known: context.known },
-    client: apply,
-    daemonRole: rows[0]?.role ?? '',
-    keys: new CaptureKeys(upstream),
-    pins: () => pinApply(apply, settings, prepared.replicationRole),
-  })
-  const unpublished = new UnpublishedWatch({
-    ...{ upstream, settings, prepared, metrics, log },
-    told: context.toldTables,
-    copies: context.known !== undefined,
-  })
-  const late = new LateWatch({
-    ...{ lock, upstream, settings, prepared, log, tracker, known: context.known, failed },
-    // Where some wait already, the stream goes on to where they are copied.
-    active: context.waiting.size === 0 && !catchUp,
-    ask: () => acknowledger.send(true),
-    stop: () => pump.stop(),
-  })
-  const applier = new Applier(session, settings.onConflict, ddl, events)
-  const close = (): void => {
-    const all = [
-      acknowledger,
-      durability,
-      observer,
-      report,
-      watch,
-      unpublished,
-      late,
-      source.assembler,
-      queue,
-    ]
-    for (const each of all) each.close()
-  }
-  return { source, pump, applier, acknowledger, observer, unpublished, late, close }
 }

@@ -3,17 +3,19 @@ import { FollowerError } from '../errors.ts'
 import type { Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
+import type { ServerError } from '../postgres/response.ts'
 import { sqlstate } from '../postgres/sqlstate.ts'
 import { pluginRefused } from '../provision/plugin.ts'
 import type { Prepared } from '../provision/prepare.ts'
 import { slotHolder } from '../provision/slot.ts'
+import { Flow } from '../stream/flow.ts'
 import { Receiver } from '../stream/receiver.ts'
 import { Assembler } from '../transaction/assembler.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
 import { SpillFile } from '../transaction/spill.ts'
 import { heldError, sessionKey } from './connections.ts'
 import type { SessionContext } from './context.ts'
-import { pluginOf } from './plugin.ts'
+import { type Decode, pluginOf } from './plugin.ts'
 import { publicationMissing } from './publication-missing.ts'
 import type { Pump } from './pump.ts'
 import { streamError } from './stream-error.ts'
@@ -21,10 +23,17 @@ import { streamError } from './stream-error.ts'
 /** Received and not yet applied: from here the upstream is held back. */
 export const bufferLimit = 64 * 1024 * 1024
 
-/** The way in: stream, decode, transaction, queue. */
+/** The way in: stream, or pulled windows; decode, transaction, queue. */
 export interface Source {
+  readonly flow: Flow
   readonly receiver: Receiver
   readonly assembler: Assembler
+  /** Takes one message of the plugin. */
+  readonly wal: Decode
+  /** Everything before it has arrived. */
+  passed(lsn: Lsn): void
+  /** What the server says beside the messages: logs it, or tells that from here on they lack something. */
+  notice(notice: ServerError): FollowerError | undefined
 }
 
 export interface SourceOptions {
@@ -43,12 +52,13 @@ export interface SourceOptions {
 export function makeSource(context: SessionContext, options: SourceOptions): Source {
   const { metrics, settings, connections } = context
   const { pump, queue } = options
+  const flow = new Flow()
   const assembler = new Assembler(options.position, {
     transaction: (transaction) => {
       options.decoded(transaction)
       pump.transaction(transaction)
-      if (failpointOn('stream.received', connections.stream) !== undefined) receiver.hold('stop', true)
-      if (queue.bytes > bufferLimit) receiver.hold('queue', true)
+      if (failpointOn('stream.received', connections.stream) !== undefined) flow.hold('stop', true)
+      if (queue.bytes > bufferLimit) flow.hold('queue', true)
     },
     passed: (endLsn, duplicate) => {
       if (duplicate) metrics.duplicatesSuppressed.inc({ downstream: settings.name })
@@ -57,28 +67,33 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
     spill: () =>
       new SpillFile({
         ...settings.spill,
-        pressure: (high) => receiver.hold('spill', high),
+        pressure: (high) => flow.hold('spill', high),
         changed: (bytes) => metrics.spilledBytes.inc(bytes),
         failed: (error) => options.ended(error, false),
       }),
     forged: () => metrics.ddlMessagesRejected.inc({ downstream: settings.name, reason: 'transaction' }),
   })
   let noticed = ''
-  const receiver = new Receiver(connections.stream, {
-    wal: pluginOf[settings.plugin].decoder(assembler, settings),
+  const notice = (said: ServerError): FollowerError | undefined => {
+    const missing = publicationMissing(settings, said)
+    // Such as a standby of synchronized_standby_slots that is waited for: said again and again.
+    if (!missing && said.message !== noticed)
+      context.log.warn({ sqlstate: said.code, detail: said.detail }, `upstream: ${said.message}`)
+    noticed = said.message
+    return missing
+  }
+  const wal = pluginOf[settings.plugin].decoder(assembler, settings)
+  const receiver = new Receiver(connections.stream, flow, {
+    wal,
     keepalive: (walEnd, replyRequested) => {
       metrics.keepalives.inc({ direction: 'received', reply_requested: String(replyRequested) })
       // P6: within a transaction a keepalive's position says nothing of it.
       if (!assembler.inTransaction) pump.passed(walEnd, replyRequested)
       if (replyRequested) options.asked()
     },
-    notice: (notice) => {
-      const missing = publicationMissing(settings, notice)
+    notice: (said) => {
+      const missing = notice(said)
       if (missing) throw missing
-      // Such as a standby of synchronized_standby_slots that is waited for: said again and again.
-      if (notice.message !== noticed)
-        context.log.warn({ sqlstate: notice.code, detail: notice.detail }, `upstream: ${notice.message}`)
-      noticed = notice.message
     },
     ended: (error) => {
       // An array or a row of a type that is sent as text alone: the upstream says so only when it comes to the value.
@@ -88,7 +103,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       options.ended(reason, reason instanceof FollowerError && !reason.transient)
     },
   })
-  return { receiver, assembler }
+  return { flow, receiver, assembler, wal, notice, passed: (lsn) => pump.passed(lsn, false) }
 }
 
 /** Starts the stream at `start`; a slot in use is waited for, unless the user chose not to wait (exit 11). */

@@ -6,6 +6,7 @@ import { FrameReader } from '../postgres/frames.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts'
 import { readServerError, type ServerError } from '../postgres/response.ts'
 import { destroyClient, socketOf, takeSocket } from '../postgres/socket.ts'
+import type { Flow } from './flow.ts'
 import { encodeStatus, type StandbyStatus } from './status.ts'
 
 export interface StreamHandlers {
@@ -24,9 +25,6 @@ export interface StreamOptions {
   /** Options of the output plugin. */
   readonly plugin: Readonly<Record<string, string>>
 }
-
-/** Why the stream is held back: what waits to be applied, a disk that is slower than the stream, or the end. */
-export type HoldReason = 'queue' | 'spill' | 'stop'
 
 /** The connection ended, or the server ended the stream, without saying why. */
 export class StreamClosed extends Error {}
@@ -47,24 +45,19 @@ const xlogDataHeader = 25
  * https://www.postgresql.org/docs/current/protocol-replication.html
  */
 export class Receiver {
-  /** Bytes received, and the monotonic time (ms) of the last message: for liveness and metrics. */
-  bytes = 0
-  lastMessageAt = performance.now()
-  /** Milliseconds for which the stream has been held back so far, but for the present time. */
-  heldMs = 0
-  private heldAt = 0
   private readonly socket: Socket
   private readonly client: pg.Client
+  private readonly flow: Flow
   private readonly handlers: StreamHandlers
   private readonly reader: FrameReader
   private onStart: () => void = () => {}
   private onEnd: (error: Error) => void = () => {}
   private over = false
-  private readonly reasons = new Set<HoldReason>()
   private streaming = false
 
-  constructor(client: pg.Client, handlers: StreamHandlers) {
+  constructor(client: pg.Client, flow: Flow, handlers: StreamHandlers) {
     this.client = client
+    this.flow = flow
     this.handlers = handlers
     this.socket = socketOf(client)
     this.reader = new FrameReader((type, buffer, offset, length) =>
@@ -78,6 +71,7 @@ export class Receiver {
       this.onEnd = reject
       this.onStart = () => {
         this.streaming = true
+        this.flow.attach(this.socket)
         this.onEnd = (error) => this.handlers.ended(error)
         resolve()
       }
@@ -89,28 +83,13 @@ export class Receiver {
     })
   }
 
-  /** Holds the stream back, or lets it go on as far as this reason is concerned. */
-  hold(reason: HoldReason, held: boolean): void {
-    const before = this.isHeld
-    if (held) this.reasons.add(reason)
-    else this.reasons.delete(reason)
-    if (this.isHeld === before) return
-    if (this.isHeld) {
-      this.heldAt = performance.now()
-      this.socket.pause()
-    } else {
-      this.heldMs += performance.now() - this.heldAt
-      this.lastMessageAt = performance.now()
-      this.socket.resume()
-    }
-  }
-
-  get isHeld(): boolean {
-    return this.reasons.size > 0
+  /** Between the server's word that it streams and the end. */
+  get isStreaming(): boolean {
+    return this.streaming && !this.over
   }
 
   sendStatus(status: StandbyStatus): void {
-    if (this.streaming && !this.over && !this.socket.destroyed) this.socket.write(encodeStatus(status))
+    if (this.isStreaming && !this.socket.destroyed) this.socket.write(encodeStatus(status))
   }
 
   /** Says CopyDone, so that the walsender ends and frees the slot; what it still sends is thrown away. */
@@ -134,8 +113,7 @@ export class Receiver {
 
   private onChunk(chunk: Buffer): void {
     if (this.over) return
-    this.bytes += chunk.length
-    this.lastMessageAt = performance.now()
+    this.flow.received(chunk.length)
     try {
       this.reader.push(chunk)
     } catch (error) {

@@ -51,6 +51,13 @@ export function createMetrics() {
     decodedTransactions: counter('decoded_transactions', 'Upstream transactions decoded.', ['kind']),
     decodedRows: counter('decoded_rows', 'Row changes decoded.', ['operation']),
     receivedBytes: counter('received_bytes', 'Bytes of the replication stream received.'),
+    pullWindows: counter('pull_windows', 'Windows of a backlog that were pulled.'),
+    pullMessages: counter('pull_messages', 'Messages of the output plugin that were pulled, not streamed.'),
+    receivingWay: gauge(
+      'receiving_way',
+      'How changes come in: 1 for the present way (stream, pull), 0 for the other.',
+      ['way'],
+    ),
     keepalives: counter('keepalives', 'Keepalives received from, and status updates sent to the upstream.', [
       'direction',
       'reply_requested',

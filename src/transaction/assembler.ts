@@ -46,7 +46,8 @@ export class Assembler {
   private readonly types = new Map<number, string>()
   private readonly writer = new ChangeWriter()
   private readonly handlers: AssemblerHandlers
-  private readonly position: Lsn
+  /** Commits that end at or before it have been received, or were in progress before. */
+  private position: Lsn
   private open: OpenTransaction | undefined
   /** Of the transaction before: one after the other mostly does the same to the same tables. */
   private operations = new Map<Relation, number>()
@@ -55,6 +56,11 @@ export class Assembler {
   constructor(position: Lsn, handlers: AssemblerHandlers) {
     this.position = position
     this.handlers = handlers
+  }
+
+  /** The end of the last commit that has arrived. */
+  get received(): Lsn {
+    return this.position
   }
 
   /** True between Begin and Commit: then a keepalive's position says nothing (P6). */
@@ -76,6 +82,7 @@ export class Assembler {
     const open = this.opened()
     this.open = undefined
     const duplicate = endLsn <= this.position
+    if (!duplicate) this.position = endLsn
     if (duplicate || open.changes === 0) {
       open.release()
       this.handlers.passed(endLsn, duplicate)
@@ -87,7 +94,7 @@ export class Assembler {
     this.handlers.transaction(open)
   }
 
-  /** Nothing more will arrive. */
+  /** Nothing more of what is open will arrive. */
   close(): void {
     this.open?.release()
     this.open = undefined

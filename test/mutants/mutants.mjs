@@ -50,7 +50,7 @@ export const mutants = [
   {
     name: 'begins where the slot stands, and applies again what it has sent before',
     edits: [
-      ['src/session/session.ts', 'source.receiver, from, prepared)', 'source.receiver, 0n, prepared)'],
+      ['src/session/session.ts', 'source.receiver, start, prepared)', 'source.receiver, 0n, prepared)'],
       [
         'src/transaction/assembler.ts',
         'const duplicate = endLsn <= this.position',
@@ -310,7 +310,7 @@ export const mutants = [
   },
   {
     name: 'acknowledges what copied tables still need',
-    edits: [['src/session/session.ts', 'most: catchUp?.lsn ?? copiedAt', 'most: undefined']],
+    edits: [['src/session/wire.ts', 'most: catchUp?.lsn ?? copiedAt', 'most: undefined']],
     test: ['test/copy-late.slow.test.ts', 'late, 18 others go on meanwhile'],
   },
   {
@@ -337,7 +337,41 @@ export const mutants = [
   },
   {
     name: 'applies schema changes while tables are copied',
-    edits: [['src/session/session.ts', 'copiedAt !== undefined &&', 'copiedAt === 0n &&']],
+    edits: [['src/session/wire.ts', 'copiedAt !== undefined &&', 'copiedAt === 0n &&']],
     test: ['test/copy-late.slow.test.ts', 'late, 18 what happens to them before'],
+  },
+  {
+    name: 'moves the slot to what was pulled and not applied',
+    edits: [
+      [
+        'src/session/own-slot.ts',
+        'const lsn = tracker.durable > this.advanced ? tracker.durable :',
+        'const lsn = tracker.seen > this.advanced ? tracker.seen :',
+      ],
+    ],
+    test: ['test/pull.slow.test.ts', 'moves the own slot'],
+  },
+  {
+    name: 'goes over to the stream behind what it has not pulled',
+    edits: [
+      [
+        'src/session/pull.ts',
+        'return this.isOver() ? undefined : received',
+        'return this.isOver() ? undefined : received + 0x100000n',
+      ],
+    ],
+    test: ['test/pull.slow.test.ts', '18 is followed by the stream'],
+  },
+  {
+    name: 'takes a window that lacks the changes of a publication',
+    edits: [
+      ['src/session/pull.ts', 'if (missing) void this.giveUp(missing)', 'if (missing) this.timer.ref()'],
+    ],
+    test: ['test/pull.slow.test.ts', 'stops at a publication'],
+  },
+  {
+    name: 'keeps half a transaction of a window that was given up',
+    edits: [['src/session/pull.ts', '    source.assembler.close()\n', '']],
+    test: ['test/pull.slow.test.ts', 'makes way for the stream'],
   },
 ]

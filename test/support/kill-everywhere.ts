@@ -9,8 +9,8 @@ import { query, script } from './sql.ts'
 
 const atFirstStart: readonly FailpointName[] = ['start.captured', 'start.progress', 'start.slot']
 
-/** Those of a copy have a test of their own. */
-export const whileFollowing = failpointNames.filter((name) => !name.startsWith('copy.'))
+/** Those of a copy, and of pulling, have tests of their own. */
+export const whileFollowing = failpointNames.filter((name) => !/^(copy|pull)\./.test(name))
 
 /** Of which hit to die at the most; more would mean to wait for long. */
 const latest: Partial<Record<FailpointName, number>> = {
@@ -23,6 +23,10 @@ const latest: Partial<Record<FailpointName, number>> = {
   'ddl.replayed': 3,
   'ddl.checked': 3,
   'shutdown.draining': 1,
+  'pull.copied': 1,
+  'pull.window': 40,
+  'pull.advance': 1,
+  'pull.switch': 1,
 }
 
 /** Of a load, in ms: also a slow machine has nothing left to apply now and then. */
@@ -36,21 +40,26 @@ export interface Kills {
 }
 
 /**
- * Kills the follower at each failpoint that often, under load, starting it again each time; checks the positions
+ * Kills the follower at each of these failpoints that often, under load, starting it again each time; checks the positions
  * after each death, and in the end that both ends are equal.
  */
-export async function killEverywhere(pair: Pair, times: number): Promise<Kills> {
-  const number = seed(`kill at every failpoint ${times} times, ${pair}`)
+export async function killEverywhere(
+  pair: Pair,
+  times: number,
+  where: readonly FailpointName[] = whileFollowing,
+): Promise<Kills> {
+  const number = seed(`kill at ${where.length} failpoints ${times} times, ${pair}`)
   const chance = random(number)
   const counts = new Map<FailpointName, number>()
   const count = (name: FailpointName): void => void counts.set(name, (counts.get(name) ?? 0) + 1)
 
   // What dies at its first start has to be new each time. Its load is not followed: rows would have to be copied.
   let follow!: Follow
-  for (let i = 0; i < times; i++) {
+  const beginning = atFirstStart.filter((name) => where.includes(name))
+  for (let i = 0; i < (beginning.length > 0 ? times : 1); i++) {
     follow = { ...(await databases(pair)), args: ['--tables', 'public.*'] }
     const elsewhere = await startLoad(follow.upstream, { seed: number + i, schema: 'elsewhere', writers: 2 })
-    for (const name of chance.shuffled(atFirstStart)) {
+    for (const name of chance.shuffled(beginning)) {
       const it = start(follow, `${name}:kill9:1`)
       await killed(it, name, follow)
       count(name)
@@ -65,7 +74,7 @@ export async function killEverywhere(pair: Pair, times: number): Promise<Kills> 
   const load = await startLoad(follow.upstream, { seed: number })
   const tables = start(follow, undefined, ['--until', 'now'])
   expect(await tables.exit, tables.output).toMatchObject({ code: 0 })
-  const names = whileFollowing.filter((name) => !atFirstStart.includes(name))
+  const names = where.filter((name) => !atFirstStart.includes(name))
   let late = 0
   let all = 0
   for (const name of chance.shuffled(names.flatMap((name) => Array.from({ length: times }, () => name)))) {
@@ -94,7 +103,9 @@ export async function killEverywhere(pair: Pair, times: number): Promise<Kills> 
 /** Makes happen what does not happen under load alone. */
 async function provoke(it: Follower, name: FailpointName, n: number, follow: Follow): Promise<void> {
   if (name === 'shutdown.draining') {
-    await it.ready({ slot: follow.name })
+    // Where each session begins by pulling, the slot becomes active only in the end.
+    if (process.env.FOLLOWER_PULL_FROM) await it.line(/following /)
+    else await it.ready({ slot: follow.name })
     it.child.kill('SIGTERM')
   }
   // Two connections to either end for each session: a third one is a second session's.

@@ -1,0 +1,100 @@
+import { randomBytes } from 'node:crypto'
+import type pg from 'pg'
+import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
+import { quoteLiteral } from '../postgres/identifier.ts'
+import { sql } from '../postgres/sql.ts'
+import { ask, askOne, column } from './query.ts'
+
+/** What an upstream holds for a slot, and what of the slot stands against pulling it. */
+export interface Backlog {
+  /** The upstream's flushed end of WAL. */
+  readonly walEnd: Lsn
+  readonly confirmedFlushLsn: Lsn
+  /** A process has it. */
+  readonly held: boolean
+  /** Its copy would not wait for prepared transactions. */
+  readonly twoPhase: boolean
+  /** It is a failover slot that waits for synchronized_standby_slots; its copy would not. */
+  readonly waitsForStandbys: boolean
+}
+
+/** undefined: there is no such slot, or it is still being made. */
+export async function readBacklog(upstream: pg.Client, slot: string): Promise<Backlog | undefined> {
+  const row = await askOne(upstream, 'upstream', sql('query/backlog'), [slot])
+  if (!row?.confirmed_flush_lsn) return undefined
+  return {
+    walEnd: lsnFromServer(column(row, 'flush_lsn')),
+    confirmedFlushLsn: lsnFromServer(row.confirmed_flush_lsn),
+    held: row.held === 't',
+    twoPhase: row.two_phase === 't',
+    waitsForStandbys: row.waits_for_standbys === 't',
+  }
+}
+
+/** Longest name of a slot. */
+const nameLength = 63
+
+/** A name that no other session has: the server may keep a former one's slot for a while. */
+export function cursorName(slot: string): string {
+  const suffix = `_pull_${randomBytes(6).toString('hex')}`
+  return slot.slice(0, nameLength - suffix.length) + suffix
+}
+
+/** Copies the slot; the copy goes with the session. */
+export async function copySlot(client: pg.Client, slot: string, cursor: string): Promise<void> {
+  await ask(client, 'upstream', 'SELECT pg_catalog.pg_copy_logical_replication_slot($1, $2, true)', [
+    slot,
+    cursor,
+  ])
+}
+
+/**
+ * What a server needs to notice soon that this session's client is gone, and with it the slot that keeps WAL: while it computes (14 and
+ * later, not on every system), and where a host is lost without a word. Each alone, since a server may refuse one.
+ */
+const lifelines: readonly (readonly [name: string, value: string])[] = [
+  ['client_connection_check_interval', '1s'],
+  ['tcp_keepalives_idle', '30'],
+  ['tcp_keepalives_interval', '10'],
+  ['tcp_keepalives_count', '3'],
+  ['tcp_user_timeout', '60s'],
+]
+
+export async function setLifelines(client: pg.Client): Promise<void> {
+  for (const [name, value] of lifelines)
+    await client.query(`SET ${name} = ${quoteLiteral(value)}`).catch(() => {})
+}
+
+/**
+ * The next window of a cursor: at most so many messages, but whole transactions; behind it, where the cursor stands then, from where
+ * it would decode, where the flushed WAL ends, and whether the follow's own slot has come to wait for standbys.
+ */
+export function windowStatement(
+  slot: string,
+  cursor: string,
+  messages: number,
+  plugin: Readonly<Record<string, string>>,
+): string {
+  const options = Object.entries(plugin).flat().map(quoteLiteral).join(', ')
+  const name = quoteLiteral(cursor)
+  return `COPY (SELECT data FROM pg_catalog.pg_logical_slot_get_binary_changes(${name}, NULL, ${messages}, ${options})) TO STDOUT (FORMAT binary);
+SELECT c.confirmed_flush_lsn, c.restart_lsn, pg_catalog.pg_current_wal_flush_lsn(),
+       EXISTS (SELECT FROM pg_catalog.pg_replication_slots AS s
+                WHERE s.slot_name = ${quoteLiteral(slot)} AND (pg_catalog.to_jsonb(s) ->> 'failover')::boolean
+                  AND pg_catalog.current_setting('synchronized_standby_slots', true) <> '')
+  FROM pg_catalog.pg_replication_slots AS c WHERE c.slot_name = ${name}`
+}
+
+/** Moves a slot that nobody uses. */
+export async function advanceSlot(client: pg.Client, slot: string, lsn: Lsn): Promise<void> {
+  await ask(client, 'upstream', 'SELECT pg_catalog.pg_replication_slot_advance($1, $2)', [
+    slot,
+    formatLsn(lsn),
+  ])
+}
+
+/** Whether a process of the server is at work. */
+export async function isActive(client: pg.Client, pid: string): Promise<boolean> {
+  const text = "SELECT 1 AS found FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND state = 'active'"
+  return (await ask(client, 'upstream', text, [pid])).length > 0
+}

@@ -1,0 +1,59 @@
+import type pg from 'pg'
+import type { Lsn } from '../model/lsn.ts'
+import { failpointOn } from '../postgres/failpoint.ts'
+import { type Backlog, copySlot, cursorName, readBacklog, setLifelines } from '../provision/cursor.ts'
+import type { Prepared } from '../provision/prepare.ts'
+import type { SessionContext } from './context.ts'
+import { pluginOf } from './plugin.ts'
+import { Pull, type PullOptions } from './pull.ts'
+import { pullFrom } from './pull-size.ts'
+
+/**
+ * Copies the slot and makes all that pulling needs, where a large backlog is to be pulled; undefined: it is streamed. That the server has no
+ * free slot, or does not let us, is no error.
+ */
+export async function openPull(
+  options: Pick<PullOptions, 'context' | 'source' | 'tracker' | 'position' | 'until' | 'ended'>,
+  prepared: Prepared,
+  binary: boolean,
+): Promise<Pull | undefined> {
+  const { context, position } = options
+  const { settings, connections, log, stop, lost } = context
+  const backlog = await wanted(context, position)
+  if (!backlog) return undefined
+  let reader: pg.Client | undefined
+  try {
+    reader = await connections.another()
+    await setLifelines(reader)
+    const cursor = cursorName(settings.slot)
+    await copySlot(reader, settings.slot, cursor)
+    await failpointOn('pull.copied', reader)
+    const plugin = pluginOf[settings.plugin].options(prepared.publications, binary)
+    const { source, tracker, until, ended } = options
+    const given = { context, source, tracker, position, until, ended }
+    return new Pull({ ...given, reader, cursor, plugin, confirmed: backlog.confirmedFlushLsn })
+  } catch (error) {
+    if (reader) await connections.leave(reader)
+    if (stop.aborted || lost.aborted) throw error
+    log.info({ reason: (error as Error).message }, 'the backlog is streamed: it cannot be pulled')
+    return undefined
+  }
+}
+
+async function wanted(context: SessionContext, position: Lsn): Promise<Backlog | undefined> {
+  const { settings, connections, pulling, oneByOne, log } = context
+  if (settings.backlog === 'stream' || settings.plugin !== 'pgoutput' || !pulling?.mayTry || oneByOne)
+    return undefined
+  const backlog = await readBacklog(connections.upstream, settings.slot)
+  if (!backlog || backlog.walEnd - position < pullFrom) return undefined
+  const reason = backlog.held
+    ? 'a process upstream has the slot'
+    : backlog.twoPhase
+      ? 'the slot is a two-phase slot'
+      : backlog.waitsForStandbys
+        ? 'the slot waits for synchronized_standby_slots'
+        : undefined
+  if (reason === undefined) return backlog
+  log.info({ reason }, `the backlog is streamed: ${reason}`)
+  return undefined
+}
