@@ -74,6 +74,11 @@ export async function resolveUntil({ settings, connections }: PrepareContext): P
   return rows[0] ? lsnFromServer(rows[0].lsn) : undefined
 }
 
+/** Whether large transactions are applied while they arrive: not where it takes their end to know what of them is applied. */
+export function mayArrive({ waiting, copiedAt, catchUp }: SessionContext): boolean {
+  return waiting.size === 0 && copiedAt === undefined && catchUp === undefined
+}
+
 /** Sets everything that the apply session depends on: at its start, and after whatever may have changed it. */
 export async function pinApply(
   client: pg.Client,

@@ -11,7 +11,7 @@ import { type Position, takePosition } from '../provision/position.ts'
 import type { Prepared } from '../provision/prepare.ts'
 import { TransactionQueue } from '../transaction/queue.ts'
 import { Acknowledger } from './acknowledge.ts'
-import { pinApply, type SessionContext } from './context.ts'
+import { mayArrive, pinApply, type SessionContext } from './context.ts'
 import { DdlReplayer } from './ddl-port.ts'
 import { Durability } from './durability.ts'
 import { IncidentCloser, judgeReadOnly, takeSkips } from './incidents.ts'
@@ -140,7 +140,7 @@ async function wire(
   const tracker = new Tracker(position.lsn)
   const { catchUp, copiedAt } = context
   const pump = new Pump({
-    ...{ tracker, queue, until, skips, oneByOne: context.oneByOne },
+    ...{ tracker, queue, until, skips, oneByOne: context.oneByOne, arrives: mayArrive(context) },
     held: ({ ddl, sides }) =>
       copiedAt !== undefined &&
       (ddl ||
@@ -170,7 +170,7 @@ async function wire(
     sent: (replyRequested) => {
       metrics.keepalives.inc({ direction: 'sent', reply_requested: String(replyRequested) })
       // Nothing to do, and ready for more: a stream that is held back while nothing is left to apply would be stuck.
-      if (tracker.unapplied === 0 && !source.receiver.isHeld) health.beat()
+      if (!tracker.busy && !source.receiver.isHeld) health.beat()
     },
   })
   const acknowledge = (): void => void acknowledger.acknowledge().catch(failed)
@@ -209,11 +209,11 @@ async function wire(
     if (queue.bytes < bufferLimit / 2) source.receiver.hold('queue', false)
   }
   const events: ApplyEvents = {
-    applied: (batch, milliseconds, unchanged, ways) => {
+    applied: (batch, ...told) => {
       tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
       queue.done(batch.length)
       progressed()
-      report.applied(batch, milliseconds, unchanged, ways)
+      report.applied(batch, ...told)
     },
     moved: (lsn) => {
       tracker.moved(lsn, performance.now())

@@ -52,6 +52,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       if (duplicate) metrics.duplicatesSuppressed.inc({ downstream: settings.name })
       else pump.passed(endLsn, false)
     },
+    grows: (transaction) => pump.grows(transaction),
     spill: () =>
       new SpillFile({
         ...settings.spill,

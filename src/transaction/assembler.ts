@@ -4,22 +4,17 @@ import {
   messageLogical,
   messageTruncate,
   messageUpdate,
-  type OperationCounts,
   operationDelete,
   operationInsert,
   operationTruncate,
   operationUpdate,
-  type SideMessage,
-  type StoredChunk,
   type Transaction,
 } from '../model/changes.ts'
 import { ddlPrefix } from '../model/ddl-message.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
+import { OpenTransaction } from './open.ts'
 import type { SpillFile } from './spill.ts'
-
-/** What is held in memory of one transaction; the rest waits on disk. */
-const memoryLimit = 32 * 1024 * 1024
 
 /** The follower's own schema: its rows are never followed. */
 const ownSchema = 'follower'
@@ -29,6 +24,8 @@ export interface AssemblerHandlers {
   transaction(transaction: Transaction): void
   /** A commit that changes nothing followed, or that progress has already (P4). */
   passed(endLsn: Lsn, duplicate: boolean): void
+  /** More has come of a large transaction, whose commit may be far; it has no DDL so far. */
+  grows?(transaction: OpenTransaction): void
   /** A place for what of a transaction goes beyond the memory. */
   spill(): SpillFile
   /** A message with our prefix outside of a transaction: forged, since the capture's are transactional. */
@@ -66,9 +63,13 @@ export class Assembler {
     return this.open?.bytes ?? 0
   }
 
-  begin(_commitLsn: Lsn, _commitTime: bigint, xid: number): void {
+  begin(commitLsn: Lsn, commitTime: bigint, xid: number): void {
     if (this.open) throw new RangeError('Begin within a transaction')
     this.open = new OpenTransaction(xid, this.writer, this.handlers)
+    this.open.commitLsn = commitLsn
+    this.open.commitTime = commitTime
+    // Whether it is in progress already (P4) is said by its end alone.
+    if (commitLsn < this.position) this.open.growsAt = Number.POSITIVE_INFINITY
   }
 
   commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
@@ -149,90 +150,6 @@ export class Assembler {
     const index = this.current.get(oid)
     if (index === undefined) throw new RangeError(`no Relation message for OID ${oid}`)
     return index
-  }
-}
-
-/** Becomes the committed transaction: small ones come by the thousand, and each object more is felt. */
-class OpenTransaction implements Transaction {
-  commitLsn = 0n
-  endLsn = 0n
-  commitTime = 0n
-  readonly chunks: (Buffer | StoredChunk)[]
-  readonly start: number
-  end = 0
-  relations = new Map<Relation, number>()
-  readonly sides: SideMessage[] = []
-  ddl = false
-  changes = 0
-  readonly counts: OperationCounts = { insert: 0, update: 0, delete: 0, truncate: 0 }
-  bytes = 0
-  /** Bytes of the chunks in memory. */
-  held = 0
-  readonly xid: number
-  private readonly writer: ChangeWriter
-  private readonly handlers: Pick<AssemblerHandlers, 'spill'>
-  private file: SpillFile | undefined
-  private lastRelation: Relation | undefined
-  private lastOperation = 0
-
-  constructor(xid: number, writer: ChangeWriter, handlers: Pick<AssemblerHandlers, 'spill'>) {
-    this.xid = xid
-    this.writer = writer
-    this.handlers = handlers
-    this.chunks = [writer.chunk]
-    this.start = writer.offset
-  }
-
-  commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
-    this.commitLsn = commitLsn
-    this.endLsn = endLsn
-    this.commitTime = commitTime
-    this.end = this.writer.offset
-  }
-
-  get memory(): number {
-    return Math.min(this.bytes, Math.max(0, this.held))
-  }
-
-  append(relation: number, source: Buffer, offset: number, length: number): void {
-    const end = this.writer.offset
-    if (this.writer.append(relation, source, offset, length)) {
-      if (this.held > memoryLimit) this.spill(end)
-      this.chunks.push(this.writer.chunk)
-    }
-    this.changes++
-    this.bytes += length
-    this.held += length
-  }
-
-  /** Notes what is done to a table; most rows do what the one before did. */
-  touch(relation: Relation, operation: number): void {
-    if (relation === this.lastRelation && operation === this.lastOperation) return
-    this.lastRelation = relation
-    this.lastOperation = operation
-    this.relations.set(relation, (this.relations.get(relation) ?? 0) | operation)
-  }
-
-  release(): void {
-    this.file?.close()
-    this.file = undefined
-  }
-
-  /** The last chunk, full now up to `end`, goes to disk. The first one may hold other transactions, too. */
-  private spill(end: number): void {
-    const last = this.chunks.length - 1
-    const chunk = this.chunks[last]
-    if (last === 0 || !(chunk instanceof Buffer)) return
-    this.file ??= this.handlers.spill()
-    this.chunks[last] = this.file.store(chunk)
-    this.held -= end
-  }
-
-  /** A message without rows: one byte of type, and the index of what it says. */
-  appendSide(side: SideMessage, type: number): void {
-    this.append(this.sides.length, Buffer.of(type), 0, 1)
-    this.sides.push(side)
-    if (side.kind === 'ddl') this.bytes += side.content.length
   }
 }
 

@@ -9,8 +9,8 @@ import { query, script } from './sql.ts'
 
 const atFirstStart: readonly FailpointName[] = ['start.captured', 'start.progress', 'start.slot']
 
-/** Those of a copy have a test of their own. */
-export const whileFollowing = failpointNames.filter((name) => !name.startsWith('copy.'))
+/** Those of a copy, and of what is applied while it arrives, have tests of their own. */
+export const whileFollowing = failpointNames.filter((name) => !/^(copy|arriving)\./.test(name))
 
 /** Of which hit to die at the most; more would mean to wait for long. */
 const latest: Partial<Record<FailpointName, number>> = {
