@@ -23,7 +23,7 @@ export class Pump implements Inbox {
   reached = false
   private readonly tracker: Tracker
   private readonly queue: TransactionQueue
-  private readonly until: Lsn | undefined
+  private until: Lsn | undefined
   private readonly isHeld: (transaction: Transaction) => boolean
   private readonly isSkipped: (transaction: Transaction) => boolean
   /** So many transactions go one by one before batches are large again: a batch that failed has no more. */
@@ -74,6 +74,8 @@ export class Pump implements Inbox {
     if (this.growing === transaction) this.growing = undefined
     if (this.until !== undefined && transaction.endLsn > this.until) {
       this.beyond = true
+      // A position within its commit would have the upstream leave it out.
+      if (transaction.commitLsn < this.until) this.until = transaction.commitLsn
       this.tracker.passed(this.until, false)
     }
     if (!this.beyond) {
