@@ -64,6 +64,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
     followed: false,
     past: new Set(),
     told: new Set(),
+    streams: { off: false },
     halts: { at: '', attempt: 0 },
     quiet: false,
   }
@@ -137,6 +138,7 @@ interface Memory {
   followed: boolean
   readonly past: PastSessions
   readonly told: ToldTables
+  readonly streams: { off: boolean }
   readonly halts: Halts
   /** The last session ended in a way that was said often enough: so is that another one begins. */
   quiet: boolean
@@ -150,7 +152,7 @@ async function oneSession(
   told: { started(): void; progressed(): void; readonly oneByOne: boolean },
 ): Promise<boolean> {
   const { log, metrics, health, stop } = deps
-  const { past, told: toldTables } = memory
+  const { past, told: toldTables, streams } = memory
   let lost = new AbortController()
   // It may wait for another follower's end, or for a slot that old transactions keep from being made.
   health.waiting = 'the other follower, or an open transaction upstream'
@@ -168,7 +170,7 @@ async function oneSession(
   const giveUp = (): void => void connections.close()
   stop.addEventListener('abort', giveUp, { once: true })
   const context: PrepareContext = {
-    ...{ settings, connections, past, toldTables },
+    ...{ settings, connections, past, toldTables, streams },
     ...{ log, metrics, health, stop, lost: lost.signal, screen: deps.screen },
   }
   let position: Position | undefined

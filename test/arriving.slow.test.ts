@@ -235,7 +235,9 @@ test('a transaction that was to be left out is left out', { timeout: 120_000 }, 
   expect(await value(f.downstream, 'SELECT count(*) FROM item')).toBe('100001')
 })
 
-test('it is left by an --until before its end, and taken by one at its end', { timeout: 120_000 }, async () => {
+test('it is left by an --until before its end, and taken by one at its end', {
+  timeout: 120_000,
+}, async () => {
   const f = await follow({ before: [item], args, env: early })
   await f.run("INSERT INTO item VALUES (-1, 'before it')")
   await f.stop()

@@ -36,6 +36,7 @@ export function followSettings(
     onRewrite: 'halt',
     ordinaryTriggers: 'halt',
     synchronousCommit: true,
+    streaming: false,
     onError: 'halt',
     incidentRows: false,
     wait: true,

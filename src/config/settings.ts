@@ -38,6 +38,7 @@ const variables = {
   downstream: 'FOLLOWER_DOWNSTREAM',
   logLevel: 'FOLLOWER_LOG_LEVEL',
   webListen: 'FOLLOWER_WEB_LISTEN',
+  streaming: 'FOLLOWER_STREAMING',
 } as const
 
 const ends = {
@@ -78,6 +79,7 @@ const startSchema = z.strictObject({
   onRewrite: choice('mode', ['halt', 'replay']).prefault('halt'),
   ordinaryTriggers: choice('mode', onOrdinaryTriggers).prefault('halt'),
   synchronousCommit: onOff.prefault('on'),
+  streaming: onOff.optional(),
   onError: choice('mode', ['halt', 'exit']).optional(),
   incidentRows: z.boolean().default(false),
   wait: z.boolean().default(true),
@@ -123,6 +125,7 @@ export function readStartSettings(
     onRewrite: parsed.onRewrite,
     ordinaryTriggers: parsed.ordinaryTriggers,
     synchronousCommit: parsed.synchronousCommit,
+    streaming: parsed.streaming ?? false,
     // Whoever waits for the end of a bounded run must hear of what keeps it from ending.
     onError: parsed.onError ?? (parsed.until === undefined ? 'halt' : 'exit'),
     incidentRows: parsed.incidentRows,

@@ -64,6 +64,8 @@ export interface FollowSettings {
   readonly onRewrite: 'halt' | 'replay'
   readonly ordinaryTriggers: OnOrdinaryTriggers
   readonly synchronousCommit: boolean
+  /** Large transactions are sent before their commit (pgoutput only). */
+  readonly streaming: boolean
   /** What can't be applied: wait for the remedy and try again, or end with exit 8. */
   readonly onError: 'halt' | 'exit'
   /** An incident shows the values of the row at fault. */

@@ -7,13 +7,16 @@ import { Parts } from '../transaction/parts.ts'
 /** Fewer bytes are not sent downstream as long as more arrives. */
 const minBytes = Math.min(Number(process.env.FOLLOWER_ARRIVING_FROM ?? Number.POSITIVE_INFINITY), 1024 * 1024)
 
+/** So long an upstream transaction that is not committed may do nothing until its locks downstream are given back. */
+const patienceMs = 5000
+
 /** What the pump knows besides. */
 export interface ArrivingPort {
   readonly tracker: Tracker
   /** Why it is not to be applied any further before its turn; undefined where it is. Throws what ends the session. */
   over(transaction: OpenTransaction): string | undefined
-  /** Until something has changed. */
-  sleep(): Promise<void>
+  /** Until something has changed, or so long. */
+  sleep(milliseconds: number | undefined): Promise<void>
   /** Takes it out of the queue, whose first one it is. */
   take(): void
 }
@@ -23,6 +26,7 @@ export class Arriving implements ArrivingTransaction {
   readonly transaction: OpenTransaction
   private readonly port: ArrivingPort
   private readonly parts: Parts
+  private impatient = false
 
   constructor(transaction: OpenTransaction, port: ArrivingPort) {
     this.transaction = transaction
@@ -34,16 +38,29 @@ export class Arriving implements ArrivingTransaction {
     const { transaction, port } = this
     for (;;) {
       port.tracker.atWork = false
-      if (port.over(transaction) !== undefined) return undefined
+      if (this.over !== undefined) return undefined
       const part = this.parts.next(transaction.committed ? 0 : minBytes)
       port.tracker.atWork = part !== undefined
       if (part || transaction.committed) return part
-      await port.sleep()
+      await this.wait()
     }
   }
 
+  /** For the rest of what is committed as long as it takes. */
+  private async wait(): Promise<void> {
+    const { transaction, port } = this
+    const { bytes } = transaction
+    if (transaction.commitLsn !== 0n) return port.sleep(undefined)
+    const until = performance.now() + patienceMs
+    await port.sleep(patienceMs)
+    this.impatient = transaction.bytes === bytes && performance.now() >= until
+  }
+
   get over(): string | undefined {
-    return this.port.over(this.transaction)
+    const over = this.port.over(this.transaction)
+    return over === undefined && this.impatient && !this.transaction.committed
+      ? 'the upstream does something else'
+      : over
   }
 
   take(): void {
@@ -51,6 +68,9 @@ export class Arriving implements ArrivingTransaction {
   }
 
   leave(): void {
+    const { transaction } = this
     this.port.tracker.atWork = false
+    transaction.inHand = false
+    if (transaction.dropped) transaction.release()
   }
 }

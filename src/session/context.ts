@@ -21,6 +21,8 @@ export interface PrepareContext {
   readonly connections: EndConnections
   readonly past: PastSessions
   readonly toldTables: ToldTables
+  /** `off`: the next session is to be sent nothing before its commit. */
+  readonly streams: { off: boolean }
   readonly log: Logger
   readonly metrics: Metrics
   readonly health: Health

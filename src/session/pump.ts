@@ -60,7 +60,10 @@ export class Pump implements Inbox {
     this.single = options.oneByOne ? maxBatchChanges : 0
     // Of its end only its commit's beginning is known, and a skip is told by the end.
     this.mayArrive = ({ commitLsn, tried }) =>
-      options.arrives && !tried && skips.size === 0 && (this.until === undefined || commitLsn < this.until)
+      options.arrives &&
+      !tried &&
+      skips.size === 0 &&
+      (this.until === undefined || (commitLsn !== 0n && commitLsn < this.until))
   }
 
   /** More has come of a large transaction without DDL. */
@@ -148,14 +151,15 @@ export class Pump implements Inbox {
   /** All before it is applied; so is the position, which goes no further until its end (P6). */
   private arrive(): Work | undefined {
     const { growing, tracker, queue } = this
-    if (!growing || growing.ddl || this.single > 0) return undefined
+    if (!growing || growing.ddl || growing.dropped || growing.shortened || this.single > 0) return undefined
     if (tracker.seen > tracker.applied) return { move: tracker.seen }
     this.growing = undefined
     growing.tried = true
+    growing.inHand = true
     const arriving = new Arriving(growing, {
       tracker,
       over: (transaction) => this.isOver(transaction),
-      sleep: () => this.sleep(undefined),
+      sleep: (milliseconds) => this.sleep(milliseconds),
       take: () => void queue.take(0, 0),
     })
     return { arriving }
@@ -164,9 +168,14 @@ export class Pump implements Inbox {
   /** Once its commit is here it goes on like a batch in hand, whatever has happened. */
   private isOver(transaction: OpenTransaction): string | undefined {
     if (transaction.ddl) return 'DDL in it'
-    if (transaction.committed) return this.queue.first === transaction ? undefined : 'it ends beyond --until'
+    if (transaction.dropped || transaction.shortened) return 'it was aborted, or a subtransaction of it'
+    if (transaction.committed)
+      return this.queue.first === transaction ? undefined : 'another one comes before it, or --until'
     if (this.failure) throw this.failure
-    return this.stopped || this.end ? 'nothing more of it will come' : undefined
+    if (this.stopped || this.end) return 'nothing more of it will come'
+    if (this.queue.length > 0) return 'another one comes before it'
+    const { waiting, tracker } = this
+    return waiting && tracker.seen > tracker.applied ? 'somebody waits for the position' : undefined
   }
 
   private isReached(): boolean {

@@ -64,7 +64,7 @@ export async function runSession(
   }
   const onLost = (): void => pump.fail(lost.reason as Error)
   try {
-    await startStream(context, source.receiver, from, prepared)
+    await startStream(context, source, from, prepared)
     started()
     health.set('streaming')
     log[context.loud ? 'info' : 'debug'](
@@ -76,7 +76,7 @@ export async function runSession(
         server_version: String(prepared.upstreamVersion),
         system_id: position.systemIdentifier,
         ...{ slot: settings.slot, plugin: settings.plugin, binary: 'false' },
-        protocol: pluginOf[settings.plugin].version,
+        protocol: pluginOf[settings.plugin].version(source.streaming),
       },
       1,
     )
@@ -91,7 +91,7 @@ export async function runSession(
     await applier.run(pump)
     await acknowledger.acknowledge()
     if (pump.reached) return 'reached'
-    return late.found ? 'copy' : 'over'
+    return late.found || context.streams.off ? 'copy' : 'over'
   } catch (error) {
     // The batch in hand was given up because somebody wants us to stop: that is a good end.
     if (!stop.aborted) throw await judgeReadOnly(error, connections.lock)

@@ -11,7 +11,7 @@ import { Assembler } from '../transaction/assembler.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
 import { SpillFile } from '../transaction/spill.ts'
 import { heldError, sessionKey } from './connections.ts'
-import type { SessionContext } from './context.ts'
+import { mayArrive, type SessionContext } from './context.ts'
 import { pluginOf } from './plugin.ts'
 import { publicationMissing } from './publication-missing.ts'
 import type { Pump } from './pump.ts'
@@ -24,6 +24,8 @@ export const bufferLimit = 64 * 1024 * 1024
 export interface Source {
   readonly receiver: Receiver
   readonly assembler: Assembler
+  /** Large transactions come before their commit. */
+  readonly streaming: boolean
 }
 
 export interface SourceOptions {
@@ -41,6 +43,8 @@ export interface SourceOptions {
 export function makeSource(context: SessionContext, options: SourceOptions): Source {
   const { metrics, settings, connections } = context
   const { pump, queue } = options
+  const streaming = settings.streaming && !context.streams.off && mayArrive(context)
+  context.streams.off = false
   const assembler = new Assembler(options.position, {
     transaction: (transaction) => {
       options.decoded(transaction)
@@ -53,6 +57,15 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       else pump.passed(endLsn, false)
     },
     grows: (transaction) => pump.grows(transaction),
+    dropped: () => pump.notify(),
+    unclear: () => {
+      context.log.info(
+        'a streamed transaction has schema changes and subtransactions that were rolled back: it is asked for whole',
+      )
+      context.streams.off = true
+      receiver.hold('stop', true)
+      pump.stop()
+    },
     spill: () =>
       new SpillFile({
         ...settings.spill,
@@ -64,7 +77,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
   })
   let noticed = ''
   const receiver = new Receiver(connections.stream, {
-    wal: pluginOf[settings.plugin].decoder(assembler, settings),
+    wal: pluginOf[settings.plugin].decoder(assembler, settings, streaming),
     keepalive: (walEnd, replyRequested) => {
       metrics.keepalives.inc({ direction: 'received', reply_requested: String(replyRequested) })
       // P6: within a transaction a keepalive's position says nothing of it.
@@ -84,13 +97,13 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       options.ended(reason, reason instanceof FollowerError && !reason.transient)
     },
   })
-  return { receiver, assembler }
+  return { receiver, assembler, streaming }
 }
 
 /** Starts the stream at `start`; a slot in use is waited for, unless the user chose not to wait (exit 11). */
 export async function startStream(
   { settings, connections, past }: SessionContext,
-  receiver: Receiver,
+  { receiver, streaming }: Source,
   start: Lsn,
   prepared: Prepared,
 ): Promise<void> {
@@ -98,7 +111,7 @@ export async function startStream(
     await receiver.start({
       slot: settings.slot,
       start,
-      plugin: pluginOf[settings.plugin].options(prepared.publications),
+      plugin: pluginOf[settings.plugin].options(prepared.publications, streaming),
     })
   } catch (error) {
     const refused = await pluginRefused(connections.upstream, settings.plugin, error)

@@ -15,6 +15,7 @@ import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { OpenTransaction } from './open.ts'
 import type { SpillFile } from './spill.ts'
+import { type Definition, StreamedTransaction } from './streamed.ts'
 
 /** The follower's own schema: its rows are never followed. */
 const ownSchema = 'follower'
@@ -26,6 +27,10 @@ export interface AssemblerHandlers {
   passed(endLsn: Lsn, duplicate: boolean): void
   /** More has come of a large transaction, whose commit may be far; it has no DDL so far. */
   grows?(transaction: OpenTransaction): void
+  /** What was said to grow will not be committed. */
+  dropped?(): void
+  /** A subtransaction was aborted, and what of a streamed transaction is its part can't be told. */
+  unclear?(): void
   /** A place for what of a transaction goes beyond the memory. */
   spill(): SpillFile
   /** A message with our prefix outside of a transaction: forged, since the capture's are transactional. */
@@ -39,11 +44,19 @@ export interface AssemblerHandlers {
 export class Assembler {
   /** Definitions by index: what a stored row's `relation` means. Grows only when a definition changes. */
   readonly relations: Relation[] = []
-  private readonly current = new Map<number, number>()
+  private readonly current = new Map<number, Definition>()
+  private readonly latest = new Map<number, number>()
   private readonly writer = new ChangeWriter()
   private readonly handlers: AssemblerHandlers
   private readonly position: Lsn
   private open: OpenTransaction | undefined
+  /** Sent before their commit, by xid. */
+  private readonly streamed = new Map<number, StreamedTransaction>()
+  /** The one of them that is being sent. */
+  private block: StreamedTransaction | undefined
+  /** Definitions and commits so far: what came first. */
+  private said = 0
+  private commits = 0
   /** Of the transaction before: one after the other mostly does the same to the same tables. */
   private operations = new Map<Relation, number>()
 
@@ -55,12 +68,7 @@ export class Assembler {
 
   /** True between Begin and Commit: then a keepalive's position says nothing (P6). */
   get inTransaction(): boolean {
-    return this.open !== undefined
-  }
-
-  /** Bytes of the transaction that is still arriving. */
-  get openBytes(): number {
-    return this.open?.bytes ?? 0
+    return this.open !== undefined || this.block !== undefined
   }
 
   begin(commitLsn: Lsn, commitTime: bigint, xid: number): void {
@@ -75,29 +83,86 @@ export class Assembler {
   commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
     const open = this.opened()
     this.open = undefined
+    this.end(open, commitLsn, endLsn, commitTime)
+  }
+
+  private end(open: OpenTransaction, commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
     const duplicate = endLsn <= this.position
     if (duplicate || open.changes === 0) {
-      open.release()
+      open.drop()
+      this.handlers.dropped?.()
       this.handlers.passed(endLsn, duplicate)
       return
     }
+    this.commits++
     open.commit(commitLsn, endLsn, commitTime)
     if (sameOperations(open.relations, this.operations)) open.relations = this.operations
     else this.operations = open.relations
     this.handlers.transaction(open)
   }
 
+  streamStart(xid: number): void {
+    if (this.inTransaction) throw new RangeError('Stream Start within a transaction')
+    this.block = this.streamed.get(xid)
+    if (this.block) return
+    const { spill } = this.handlers
+    const grows = (open: OpenTransaction): void => {
+      // Where others come in between, most likely one of them is committed first.
+      if (this.streamed.size === 1 && this.block?.born === this.commits) this.handlers.grows?.(open)
+    }
+    this.block = new StreamedTransaction(xid, { spill, grows }, this.commits, () => this.streamed.size)
+    this.streamed.set(xid, this.block)
+  }
+
+  streamStop(): void {
+    this.block = undefined
+  }
+
+  /** What follows in the block is of this (sub)transaction. */
+  within(subxid: number): void {
+    this.block?.within(subxid)
+  }
+
+  streamCommit(xid: number, commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
+    const open = this.streamed.get(xid)
+    if (!open) throw new RangeError(`Stream Commit of ${xid}, which is not known`)
+    this.streamed.delete(xid)
+    for (const [oid, definition] of open.definitions) {
+      const known = this.current.get(oid)
+      if (!known || known.at < definition.at) this.current.set(oid, definition)
+    }
+    this.end(open, commitLsn, endLsn, commitTime)
+  }
+
+  streamAbort(xid: number, subxid: number): void {
+    const open = this.streamed.get(xid)
+    if (!open) return
+    if (subxid !== xid) {
+      if (!open.abort(subxid)) this.handlers.unclear?.()
+    } else {
+      this.streamed.delete(xid)
+      open.drop()
+    }
+    this.handlers.dropped?.()
+  }
+
   /** Nothing more will arrive. */
   close(): void {
     this.open?.release()
     this.open = undefined
+    for (const open of this.streamed.values()) open.release()
+    this.streamed.clear()
   }
 
   relation(relation: Relation): void {
-    const known = this.current.get(relation.oid)
-    if (known !== undefined && sameRelation(this.relations[known]!, relation)) return
-    this.current.set(relation.oid, this.relations.length)
-    this.relations.push(relation)
+    // One object for what is said again, whoever it was said for.
+    const said = this.latest.get(relation.oid)
+    const same = said !== undefined && sameRelation(this.relations[said]!, relation)
+    const index = same ? said : this.relations.length
+    if (!same) this.relations.push(relation)
+    this.latest.set(relation.oid, index)
+    const definitions = this.block?.definitions ?? this.current
+    definitions.set(relation.oid, { index, at: ++this.said })
   }
 
   row(oid: number, buffer: Buffer, offset: number, length: number): void {
@@ -142,14 +207,15 @@ export class Assembler {
   }
 
   private opened(): OpenTransaction {
-    if (!this.open) throw new RangeError('a change outside of a transaction')
-    return this.open
+    const open = this.block ?? this.open
+    if (!open) throw new RangeError('a change outside of a transaction')
+    return open
   }
 
   private indexOf(oid: number): number {
-    const index = this.current.get(oid)
-    if (index === undefined) throw new RangeError(`no Relation message for OID ${oid}`)
-    return index
+    const definition = this.block?.definitions.get(oid) ?? this.current.get(oid)
+    if (!definition) throw new RangeError(`no Relation message for OID ${oid}`)
+    return definition.index
   }
 }
 

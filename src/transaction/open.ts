@@ -9,8 +9,8 @@ import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import type { SpillFile } from './spill.ts'
 
-/** What is held in memory of one transaction; the rest waits on disk. */
-const memoryLimit = 32 * 1024 * 1024
+/** Of one transaction, or of all that arrive at the same time. */
+export const memoryLimit = 32 * 1024 * 1024
 
 /** Bytes of a transaction from which on it may be applied while it arrives. Tests set it, so that small ones are, too. */
 const growsFrom = Number(process.env.FOLLOWER_ARRIVING_FROM ?? 4 * 1024 * 1024)
@@ -44,9 +44,15 @@ export class OpenTransaction implements Transaction {
   growsAt = growsFrom
   /** Was handed out to be applied while it arrives. */
   tried = false
+  /** Is being applied so. */
+  inHand = false
+  /** Nothing of it will be committed, or it was there already. */
+  dropped = false
+  /** Something of it was taken back after it had arrived. */
+  shortened = false
   readonly xid: number
-  private readonly writer: ChangeWriter
-  private readonly handlers: OpenHandlers
+  protected readonly writer: ChangeWriter
+  protected readonly handlers: OpenHandlers
   private file: SpillFile | undefined
   private lastRelation: Relation | undefined
   private lastOperation = 0
@@ -83,7 +89,7 @@ export class OpenTransaction implements Transaction {
   append(relation: number, source: Buffer, offset: number, length: number): void {
     const end = this.writer.offset
     if (this.writer.append(relation, source, offset, length)) {
-      if (this.held > memoryLimit) this.spill(end)
+      if (this.held > this.memoryLimit) this.spill(end)
       this.chunks.push(this.writer.chunk)
     }
     this.changes++
@@ -94,7 +100,30 @@ export class OpenTransaction implements Transaction {
 
   private tell(): void {
     this.growsAt = this.bytes + growsBy
-    if (!this.ddl) this.handlers.grows?.(this)
+    if (!this.ddl && !this.shortened) this.handlers.grows?.(this)
+  }
+
+  /** It as it is now. */
+  view(): Transaction {
+    const { xid, commitLsn, endLsn, commitTime, chunks, start, sides, ddl, changes, counts, bytes, memory } =
+      this
+    // More tables may come.
+    const relations = new Map(this.relations)
+    return {
+      ...{ xid, commitLsn, endLsn, commitTime, chunks, start, sides, ddl, changes, counts, bytes, memory },
+      ...{ relations, end: this.offset },
+    }
+  }
+
+  /** What is held of it in memory; the rest waits on disk. */
+  protected get memoryLimit(): number {
+    return memoryLimit
+  }
+
+  /** Nobody will want it any more, once it is not in hand. */
+  drop(): void {
+    this.dropped = true
+    if (!this.inHand) this.release()
   }
 
   /** Notes what is done to a table; most rows do what the one before did. */

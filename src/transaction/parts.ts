@@ -34,14 +34,6 @@ export class Parts {
   /** Chunks before `chunk`, of the last of which up to `end`. */
   private upTo(chunk: number, end: number): Transaction {
     const { open } = this
-    const { xid, commitLsn, endLsn, commitTime, sides, ddl, changes, counts, bytes, memory } = open
-    return {
-      ...{ xid, commitLsn, endLsn, commitTime, sides, ddl, changes, counts, bytes, memory },
-      chunks: open.chunks.slice(this.chunk, chunk),
-      start: this.offset,
-      end,
-      // More tables may come while it is applied.
-      relations: new Map(open.relations),
-    }
+    return { ...open.view(), chunks: open.chunks.slice(this.chunk, chunk), start: this.offset, end }
   }
 }
