@@ -27,6 +27,9 @@ export class Arriving implements ArrivingTransaction {
   private readonly port: ArrivingPort
   private readonly parts: Parts
   private impatient = false
+  /** How much had come when it was waited for last, and since when it is no more. */
+  private bytes = 0
+  private quietSince = 0
 
   constructor(transaction: OpenTransaction, port: ArrivingPort) {
     this.transaction = transaction
@@ -49,10 +52,12 @@ export class Arriving implements ArrivingTransaction {
   /** For the rest of what is committed as long as it takes. */
   private async wait(): Promise<void> {
     const { transaction, port } = this
-    const { bytes } = transaction
     if (transaction.commitLsn !== 0n) return port.sleep(undefined)
-    const until = performance.now() + patienceMs
-    await port.sleep(patienceMs)
+    const { bytes } = transaction
+    if (bytes !== this.bytes) this.quietSince = performance.now()
+    this.bytes = bytes
+    const until = this.quietSince + patienceMs
+    await port.sleep(Math.max(1, until - performance.now()))
     this.impatient = transaction.bytes === bytes && performance.now() >= until
   }
 
