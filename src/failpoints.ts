@@ -21,6 +21,8 @@ export const failpointNames = [
   'apply.before-commit',
   'apply.commit-sent',
   'apply.committed',
+  'arriving.part',
+  'arriving.before-commit',
   'progress.acknowledge',
   'progress.acknowledged',
   'progress.keepalive',

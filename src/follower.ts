@@ -67,6 +67,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
     followed: false,
     past: new Set(),
     told: new Set(),
+    streams: { off: false },
     halts: { at: '', attempt: 0 },
     pulling: new PullMemory(),
     quiet: false,
@@ -150,6 +151,7 @@ interface Memory {
   followed: boolean
   readonly past: PastSessions
   readonly told: ToldTables
+  readonly streams: { off: boolean }
   readonly halts: Halts
   readonly pulling: PullMemory
   /** The last session ended in a way that was said often enough: so is that another one begins. */
@@ -165,7 +167,7 @@ async function oneSession(
   told: { started(): void; progressed(): void; readonly oneByOne: boolean },
 ): Promise<boolean> {
   const { log, metrics, health, stop } = deps
-  const { past, told: toldTables } = memory
+  const { past, told: toldTables, streams } = memory
   let lost = new AbortController()
   // It may wait for another follower's end, or for a slot that old transactions keep from being made.
   health.waiting = 'the other follower, or an open transaction upstream'
@@ -183,7 +185,7 @@ async function oneSession(
   const giveUp = (): void => void connections.close()
   stop.addEventListener('abort', giveUp, { once: true })
   const context: PrepareContext = {
-    ...{ settings, connections, past, toldTables },
+    ...{ settings, connections, past, toldTables, streams },
     ...{ log, metrics, health, stop, lost: lost.signal, screen: deps.screen },
   }
   let position: Position | undefined

@@ -4,6 +4,7 @@ import pg from 'pg'
 import type { TestProject } from 'vitest/node'
 import { type Cluster, startCluster } from '../src/demo/cluster.ts'
 import { majors, serverBinDir } from './support/binaries.ts'
+import { streamed } from './support/streaming.ts'
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -42,7 +43,7 @@ async function startNamed(name: string): Promise<Cluster> {
   const major = majors.find((each) => name === `${each}-upstream` || name === `${each}-downstream`)
   const binDir = major && serverBinDir(major)
   if (!binDir) throw new Error(`no server ${name} on this machine`)
-  const cluster = await startCluster({ binDir })
+  const cluster = await startCluster({ binDir, settings: streamed })
   await trustWal2json(cluster.conninfo())
   return cluster
 }

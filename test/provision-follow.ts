@@ -37,6 +37,7 @@ export function followSettings(
     ordinaryTriggers: 'halt',
     synchronousCommit: true,
     backlog: 'pull',
+    streaming: false,
     onError: 'halt',
     incidentRows: false,
     wait: true,

@@ -4,6 +4,7 @@ import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
+import { ArrivingAttempt, type ArrivingTransaction } from './arriving.ts'
 import {
   BatchFailed,
   exchangeLimit,
@@ -36,6 +37,8 @@ export interface DdlPort {
 /** Work in the order in which it may be done. */
 export type Work =
   | { readonly batch: readonly Transaction[] }
+  /** Its commit has not arrived; all before it is applied. */
+  | { readonly arriving: ArrivingTransaction }
   | { readonly move: Lsn }
   /** A person said to leave it out. */
   | { readonly skip: Transaction }
@@ -99,16 +102,44 @@ export class Applier {
         this.events.skipped(work.skip)
         continue
       }
-      for (const part of await this.parts(work.batch)) await this.part(part)
+      if ('arriving' in work) await this.arriving(work.arriving)
+      else for (const part of await this.parts(work.batch)) await this.part(part, true)
       if (this.session.statements.tooMany) await this.session.statements.reset()
     }
   }
 
-  private async part(batch: readonly Transaction[]): Promise<void> {
+  /** What is given up comes again as a batch; what can't come again is one now. */
+  private async arriving(arriving: ArrivingTransaction): Promise<void> {
+    const { session } = this
+    const { transaction } = arriving
+    const { unchanged } = session
+    const attempt = new ArrivingAttempt(session, arriving)
+    let reason: string | undefined
+    try {
+      reason = await attempt.run()
+    } catch (error) {
+      reason = this.reasonOf(error, transaction)
+    } finally {
+      arriving.leave()
+    }
+    if (reason === undefined) {
+      await session.settle()
+      const { milliseconds, ways } = attempt
+      this.events.applied([transaction], milliseconds, session.unchanged - unchanged, ways, true)
+      return
+    }
+    if (attempt.begun) {
+      await session.rollback()
+      this.events.redone([transaction], reason)
+    }
+    if (attempt.taken) await this.part([transaction], false)
+  }
+
+  private async part(batch: readonly Transaction[], together: boolean): Promise<void> {
     const began = performance.now()
     const unchanged = this.session.unchanged
     this.ways = noWays()
-    await this.apply(batch, true)
+    await this.apply(batch, together)
     await this.session.settle()
     const milliseconds = performance.now() - began
     this.events.applied(batch, milliseconds, this.session.unchanged - unchanged, this.ways)
@@ -140,11 +171,7 @@ export class Applier {
         addWays(this.ways, ways)
       }
     } catch (error) {
-      if (error instanceof TextWanted) throw error
-      // What the server said counts: it may be a reason that passes.
-      const cause = error instanceof BatchFailed ? (error.error ?? error) : error
-      const reason = this.reasonToRedo(cause)
-      if (reason === undefined) throw applyError(cause, this.placeOf(last))
+      const reason = this.reasonOf(error, last)
       await this.session.rollback()
       this.events.redone(batch, reason)
       if (this.session.isBinary) throw new TextWanted(reason, last.endLsn)
@@ -169,6 +196,16 @@ export class Applier {
     }
     // Functions of owners that say which value was refused read each value twice.
     if (this.session.statements.wall.ran) await this.session.statements.reset()
+  }
+
+  /** Why to do it again. Throws what ends the session. */
+  private reasonOf(error: unknown, last: Transaction): string {
+    if (error instanceof TextWanted) throw error
+    // What the server said counts: it may be a reason that passes.
+    const cause = error instanceof BatchFailed ? (error.error ?? error) : error
+    const reason = this.reasonToRedo(cause)
+    if (reason === undefined) throw applyError(cause, this.placeOf(last))
+    return reason
   }
 
   /** Only what a step by step run may do better, or name better, is done again. */

@@ -34,7 +34,7 @@ export const exchangeLimit = 20_000
  * For statements over many rows: find each by its index, whatever is known of the table's size, and plan once. Until the end of
  * the transaction, in which no code of a table runs.
  */
-const planForSets = `SELECT ${['hashjoin', 'mergejoin', 'seqscan', 'bitmapscan']
+export const planForSets = `SELECT ${['hashjoin', 'mergejoin', 'seqscan', 'bitmapscan']
   .map((way) => `pg_catalog.set_config('enable_${way}', 'off', true)`)
   .join(', ')}, pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)`
 
@@ -56,6 +56,19 @@ export async function sendBatch(
   const gatherer = together ? gathererFor(session, batch) : undefined
   session.together = gatherer !== undefined
   if (gatherer) session.pipeline.statement(planForSets)
+  await sendChanges(session, batch, gatherer)
+  gatherer?.flush()
+  await failpointOn('apply.mid-batch', session.client)
+  await expectOneRowEach(session)
+  return gatherer?.ways ?? { ...noWays(), ordered: changesIn(batch) }
+}
+
+/** Writes all changes into the exchange in hand, or into several. */
+export async function sendChanges(
+  session: ApplySession,
+  batch: readonly Transaction[],
+  gatherer: Gatherer | undefined,
+): Promise<void> {
   let changes = 0
   for (const transaction of batch) {
     session.cursor.seek(transaction)
@@ -71,10 +84,6 @@ export async function sendBatch(
       session.pipeline.open()
     }
   }
-  gatherer?.flush()
-  await failpointOn('apply.mid-batch', session.client)
-  await expectOneRowEach(session)
-  return gatherer?.ways ?? { ...noWays(), ordered: changesIn(batch) }
 }
 
 /**

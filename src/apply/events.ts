@@ -6,8 +6,14 @@ import type { Ways } from './ways.ts'
 
 /** What the applier tells: once a batch or a conflict, never once a row. */
 export interface ApplyEvents {
-  /** `unchanged`: TOASTed values that were left as they are. */
-  applied(batch: readonly Transaction[], milliseconds: number, unchanged: number, ways: Ways): void
+  /** `unchanged`: TOASTed values that were left as they are. `arriving`: it began before the commit had arrived. */
+  applied(
+    batch: readonly Transaction[],
+    milliseconds: number,
+    unchanged: number,
+    ways: Ways,
+    arriving?: boolean,
+  ): void
   moved(lsn: Lsn): void
   /** The position has moved over a transaction that a person said to leave out. */
   skipped(transaction: Transaction): void

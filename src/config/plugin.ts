@@ -14,6 +14,7 @@ export function checkPlugin(settings: FollowSettings): void {
           ...(settings.publications.length > 0 ? ['--publication'] : []),
           ...(settings.tables.length > 0 ? ['--tables'] : []),
           ...(settings.noIdentity === 'insert-only' ? ['--no-identity insert-only'] : []),
+          ...(settings.streaming ? ['--streaming on'] : []),
           ...(settings.copy !== undefined && settings.copy !== 'none' ? [`--copy ${settings.copy}`] : []),
         ]
       : settings.nanAsNull

@@ -38,6 +38,7 @@ const variables = {
   downstream: 'FOLLOWER_DOWNSTREAM',
   logLevel: 'FOLLOWER_LOG_LEVEL',
   webListen: 'FOLLOWER_WEB_LISTEN',
+  streaming: 'FOLLOWER_STREAMING',
 } as const
 
 const ends = {
@@ -80,6 +81,7 @@ const startSchema = z.strictObject({
   ordinaryTriggers: choice('mode', onOrdinaryTriggers).prefault('halt'),
   synchronousCommit: onOff.prefault('on'),
   backlog: choice('way', ['pull', 'stream']).prefault('pull'),
+  streaming: onOff.optional(),
   onError: choice('mode', ['halt', 'exit']).optional(),
   incidentRows: z.boolean().default(false),
   wait: z.boolean().default(true),
@@ -127,6 +129,7 @@ export function readStartSettings(
     ordinaryTriggers: parsed.ordinaryTriggers,
     synchronousCommit: parsed.synchronousCommit,
     backlog: parsed.backlog,
+    streaming: parsed.streaming ?? false,
     // Whoever waits for the end of a bounded run must hear of what keeps it from ending.
     onError: parsed.onError ?? (parsed.until === undefined ? 'halt' : 'exit'),
     incidentRows: parsed.incidentRows,

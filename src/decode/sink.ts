@@ -14,3 +14,14 @@ export interface DecodeSink {
   /** A logical message: `content` is a view. */
   message(transactional: boolean, lsn: Lsn, prefix: string, content: Buffer): void
 }
+
+/** Who receives transactions before they are committed, too: in blocks, of each of which all is of one. */
+export interface StreamSink extends DecodeSink {
+  streamStart(xid: number): void
+  /** What follows in the block is of this (sub)transaction. */
+  within(subxid: number): void
+  streamStop(): void
+  streamCommit(xid: number, commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void
+  /** Of a subtransaction, or of the whole where both are the same. */
+  streamAbort(xid: number, subxid: number): void
+}

@@ -89,6 +89,13 @@ export class ChangeWriter {
   chunk: Buffer = Buffer.allocUnsafeSlow(chunkSize)
   offset = 0
 
+  /** Goes on with a copy of what stands before `end` in another chunk. */
+  begin(chunk: Buffer, end: number): void {
+    this.chunk = Buffer.allocUnsafeSlow(Math.max(chunkSize, end))
+    chunk.copy(this.chunk, 0, 0, end)
+    this.offset = end
+  }
+
   /** Copies a message in; returns true where a new chunk was begun for it. */
   append(relation: number, source: Buffer, from: number, length: number): boolean {
     let begun = false

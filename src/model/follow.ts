@@ -68,6 +68,8 @@ export interface FollowSettings {
   readonly synchronousCommit: boolean
   /** How a large backlog is brought: in windows over an ordinary connection where that can be, or by the stream. */
   readonly backlog: 'pull' | 'stream'
+  /** Large transactions are sent before their commit (pgoutput only). */
+  readonly streaming: boolean
   /** What can't be applied: wait for the remedy and try again, or end with exit 8. */
   readonly onError: 'halt' | 'exit'
   /** An incident shows the values of the row at fault. */

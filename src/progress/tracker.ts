@@ -18,6 +18,8 @@ export class Tracker {
   durable: Lsn
   /** Everything up to here has been received. */
   seen: Lsn
+  /** Something is applied whose commit has not arrived. */
+  atWork = false
   private pending = 0
   private lastMove = Number.NEGATIVE_INFINITY
   private asked = false
@@ -30,6 +32,11 @@ export class Tracker {
 
   get unapplied(): number {
     return this.pending
+  }
+
+  /** Whether there is something to do for the downstream. */
+  get busy(): boolean {
+    return this.pending > 0 || this.atWork
   }
 
   /** A commit was received that has to be applied. */

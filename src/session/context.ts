@@ -23,6 +23,8 @@ export interface PrepareContext {
   readonly connections: EndConnections
   readonly past: PastSessions
   readonly toldTables: ToldTables
+  /** `off`: the next session is to be sent nothing before its commit. */
+  readonly streams: { off: boolean }
   readonly log: Logger
   readonly metrics: Metrics
   readonly health: Health
@@ -78,6 +80,11 @@ export async function resolveUntil({ settings, connections }: PrepareContext): P
   if (settings.until !== 'now') return settings.until
   const { rows } = await connections.upstream.query<{ lsn: string }>('SELECT pg_current_wal_lsn() AS lsn')
   return rows[0] ? lsnFromServer(rows[0].lsn) : undefined
+}
+
+/** Whether large transactions are applied while they arrive: not where it takes their end to know what of them is applied. */
+export function mayArrive({ waiting, copiedAt, catchUp }: SessionContext): boolean {
+  return waiting.size === 0 && copiedAt === undefined && catchUp === undefined
 }
 
 /** Sets everything that the apply session depends on: at its start, and after whatever may have changed it. */

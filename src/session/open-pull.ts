@@ -28,7 +28,7 @@ export async function openPull(
     const cursor = cursorName(settings.slot)
     await copySlot(reader, settings.slot, cursor)
     await failpointOn('pull.copied', reader)
-    const plugin = pluginOf[settings.plugin].options(prepared.publications, binary)
+    const plugin = pluginOf[settings.plugin].options(prepared.publications, { binary, streaming: false })
     const { source, tracker, until, ended } = options
     const given = { context, source, tracker, position, until, ended }
     return new Pull({ ...given, reader, cursor, plugin, confirmed: backlog.confirmedFlushLsn })

@@ -106,7 +106,7 @@ export class Pull {
     )
     // What ends here needs no stream.
     if (until !== undefined && received >= until) return undefined
-    source.assembler.close()
+    source.assembler.dropOpen()
     await this.own.finish()
     await this.requireOwn(received)
     await failpointOn('pull.switch', this.options.reader)

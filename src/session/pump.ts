@@ -2,7 +2,9 @@ import type { Inbox, Work } from '../apply/applier.ts'
 import type { Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Tracker } from '../progress/tracker.ts'
+import type { OpenTransaction } from '../transaction/open.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
+import { Arriving } from './arriving.ts'
 
 /** Bytes of one batch: beyond this a larger one gains nothing and holds locks for longer. */
 const maxBatchBytes = 8 * 1024 * 1024
@@ -21,11 +23,14 @@ export class Pump implements Inbox {
   reached = false
   private readonly tracker: Tracker
   private readonly queue: TransactionQueue
-  private readonly until: Lsn | undefined
+  private until: Lsn | undefined
   private readonly isHeld: (transaction: Transaction) => boolean
   private readonly isSkipped: (transaction: Transaction) => boolean
   /** So many transactions go one by one before batches are large again: a batch that failed has no more. */
   private single: number
+  private readonly mayArrive: (transaction: OpenTransaction) => boolean
+  /** Large, and arriving: it may be applied as soon as all before it is. */
+  private growing: OpenTransaction | undefined
   private beyond = false
   private stopped = false
   private failure: Error | undefined
@@ -41,6 +46,8 @@ export class Pump implements Inbox {
     skips: ReadonlyMap<Lsn, number>
     /** Batches have failed again and again: one transaction at a time, so that all before the one at fault get through. */
     oneByOne: boolean
+    /** Large transactions are applied while they arrive. */
+    arrives: boolean
     /** Nothing goes on from such a transaction. */
     held?: (transaction: Transaction) => boolean
   }) {
@@ -51,12 +58,27 @@ export class Pump implements Inbox {
     const { skips } = options
     this.isSkipped = ({ endLsn, xid }) => skips.size > 0 && skips.get(endLsn) === xid
     this.single = options.oneByOne ? maxBatchChanges : 0
+    // Of its end only its commit's beginning is known, and a skip is told by the end.
+    this.mayArrive = ({ commitLsn, tried }) =>
+      options.arrives &&
+      !tried &&
+      skips.size === 0 &&
+      (this.until === undefined || (commitLsn !== 0n && commitLsn < this.until))
+  }
+
+  /** More has come of a large transaction without DDL. */
+  grows(transaction: OpenTransaction): void {
+    if (this.mayArrive(transaction)) this.growing = transaction
+    this.notify()
   }
 
   /** A committed transaction has arrived. One that ends beyond `until` is left for the next start. */
   transaction(transaction: Transaction): void {
+    if (this.growing === transaction) this.growing = undefined
     if (this.until !== undefined && transaction.endLsn > this.until) {
       this.beyond = true
+      // A position within its commit would have the upstream leave it out.
+      if (transaction.commitLsn < this.until) this.until = transaction.commitLsn
       this.tracker.passed(this.until, false)
     }
     if (!this.beyond) {
@@ -118,10 +140,42 @@ export class Pump implements Inbox {
       if (batch.length === 1 && this.isSkipped(batch[0]!)) return { skip: batch[0]! }
       if (batch.length > 0) return { batch }
       if (this.end) throw this.end
+      const arriving = this.arrive()
+      if (arriving) return arriving
       const move = this.tracker.move(performance.now(), this.waiting || this.until !== undefined)
       if (move && 'lsn' in move) return { move: move.lsn }
       await this.sleep(move?.inMs)
     }
+  }
+
+  /** All before it is applied; so is the position, which goes no further until its end (P6). */
+  private arrive(): Work | undefined {
+    const { growing, tracker, queue } = this
+    if (!growing || growing.ddl || growing.dropped || growing.shortened || this.single > 0) return undefined
+    if (tracker.seen > tracker.applied) return { move: tracker.seen }
+    this.growing = undefined
+    growing.tried = true
+    growing.inHand = true
+    const arriving = new Arriving(growing, {
+      tracker,
+      over: (transaction) => this.isOver(transaction),
+      sleep: (milliseconds) => this.sleep(milliseconds),
+      take: () => void queue.take(0, 0),
+    })
+    return { arriving }
+  }
+
+  /** Once its commit is here it goes on like a batch in hand, whatever has happened. */
+  private isOver(transaction: OpenTransaction): string | undefined {
+    if (transaction.ddl) return 'DDL in it'
+    if (transaction.dropped || transaction.shortened) return 'it was aborted, or a subtransaction of it'
+    if (transaction.committed)
+      return this.queue.first === transaction ? undefined : 'another one comes before it, or --until'
+    if (this.failure) throw this.failure
+    if (this.stopped || this.end) return 'nothing more of it will come'
+    if (this.queue.length > 0) return 'another one comes before it'
+    const { waiting, tracker } = this
+    return waiting && tracker.seen > tracker.applied ? 'somebody waits for the position' : undefined
   }
 
   private isReached(): boolean {

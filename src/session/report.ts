@@ -88,7 +88,13 @@ export class Report {
     this.decodedCounts = noCounts()
   }
 
-  applied(batch: readonly Transaction[], milliseconds: number, unchanged: number, ways: Ways): void {
+  applied(
+    batch: readonly Transaction[],
+    milliseconds: number,
+    unchanged: number,
+    ways: Ways,
+    arriving = false,
+  ): void {
     const { metrics, name: downstream } = this
     let rows = 0
     let bytes = 0
@@ -107,6 +113,7 @@ export class Report {
     metrics.applyBatches.inc({ downstream })
     metrics.unchangedToast.inc({ downstream }, unchanged)
     metrics.applyTransactions.inc({ downstream }, batch.length)
+    if (arriving) metrics.applyArriving.inc({ downstream })
     metrics.applyBatchRows.observe({ downstream }, rows)
     metrics.applyBatchSeconds.observe({ downstream, stage: 'execute' }, milliseconds / 1000)
     this.rows += rows

@@ -42,7 +42,7 @@ export async function runSession(
   let drain: NodeJS.Timeout | undefined
   let pull: Pull | undefined
   const stream = async (start: Lsn): Promise<void> => {
-    await startStream(context, source.receiver, start, prepared, binary)
+    await startStream(context, source, start, prepared, binary)
     metrics.receivingWay.set({ way: 'stream' }, 1)
     // The answer tells how far the upstream is, before anything happens there.
     acknowledger.send(true)
@@ -75,7 +75,7 @@ export async function runSession(
       { slot: settings.slot, lsn: formatLsn(position.lsn), epoch: position.epoch.toString() },
       `following ${settings.upstream.display}`,
     )
-    tellUpstream(context, prepared, position.systemIdentifier, binary)
+    tellUpstream(context, prepared, position.systemIdentifier, { binary, streaming: source.streaming })
     await observer.look()
     unpublished.begin()
     stop.addEventListener('abort', onStop, { once: true })
@@ -88,7 +88,8 @@ export async function runSession(
     if (pump.reached) return 'reached'
     if (late.found) return 'copy'
     if (stop.aborted) return 'over'
-    return backlog.found || (alone && binary !== context.values.binary) ? 'again' : 'over'
+    const otherwise = backlog.found || context.streams.off || (alone && binary !== context.values.binary)
+    return otherwise ? 'again' : 'over'
   } catch (error) {
     // The batch in hand was given up because somebody wants us to stop: that is a good end.
     if (!stop.aborted) throw await judgeReadOnly(error, connections.lock)

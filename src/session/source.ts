@@ -14,7 +14,7 @@ import { Assembler } from '../transaction/assembler.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
 import { SpillFile } from '../transaction/spill.ts'
 import { heldError, sessionKey } from './connections.ts'
-import type { SessionContext } from './context.ts'
+import { mayArrive, type SessionContext } from './context.ts'
 import { type Decode, pluginOf } from './plugin.ts'
 import { publicationMissing } from './publication-missing.ts'
 import type { Pump } from './pump.ts'
@@ -34,6 +34,8 @@ export interface Source {
   passed(lsn: Lsn): void
   /** What the server says beside the messages: logs it, or tells that from here on they lack something. */
   notice(notice: ServerError): FollowerError | undefined
+  /** Large transactions come before their commit. */
+  readonly streaming: boolean
 }
 
 export interface SourceOptions {
@@ -53,6 +55,8 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
   const { metrics, settings, connections } = context
   const { pump, queue } = options
   const flow = new Flow()
+  const streaming = settings.streaming && !context.streams.off && mayArrive(context)
+  context.streams.off = false
   const assembler = new Assembler(options.position, {
     transaction: (transaction) => {
       options.decoded(transaction)
@@ -63,6 +67,16 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
     passed: (endLsn, duplicate) => {
       if (duplicate) metrics.duplicatesSuppressed.inc({ downstream: settings.name })
       else pump.passed(endLsn, false)
+    },
+    grows: (transaction) => pump.grows(transaction),
+    dropped: () => pump.notify(),
+    unclear: () => {
+      context.log.info(
+        'a streamed transaction has schema changes and subtransactions that were rolled back: it is asked for whole',
+      )
+      context.streams.off = true
+      flow.hold('stop', true)
+      pump.stop()
     },
     spill: () =>
       new SpillFile({
@@ -82,7 +96,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
     noticed = said.message
     return missing
   }
-  const wal = pluginOf[settings.plugin].decoder(assembler, settings)
+  const wal = pluginOf[settings.plugin].decoder(assembler, settings, streaming)
   const receiver = new Receiver(connections.stream, flow, {
     wal,
     keepalive: (walEnd, replyRequested) => {
@@ -103,13 +117,13 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       options.ended(reason, reason instanceof FollowerError && !reason.transient)
     },
   })
-  return { flow, receiver, assembler, wal, notice, passed: (lsn) => pump.passed(lsn, false) }
+  return { flow, receiver, assembler, streaming, wal, notice, passed: (lsn) => pump.passed(lsn, false) }
 }
 
 /** Starts the stream at `start`; a slot in use is waited for, unless the user chose not to wait (exit 11). */
 export async function startStream(
   { settings, connections, past }: SessionContext,
-  receiver: Receiver,
+  { receiver, streaming }: Source,
   start: Lsn,
   prepared: Prepared,
   binary: boolean,
@@ -118,7 +132,7 @@ export async function startStream(
     await receiver.start({
       slot: settings.slot,
       start,
-      plugin: pluginOf[settings.plugin].options(prepared.publications, binary),
+      plugin: pluginOf[settings.plugin].options(prepared.publications, { binary, streaming }),
     })
   } catch (error) {
     const refused = await pluginRefused(connections.upstream, settings.plugin, error)

@@ -56,7 +56,7 @@ export class Watch {
       applyPid,
       'active',
     ])
-    if (rows.length > 0 && tracker.unapplied > 0) health.beat()
+    if (rows.length > 0 && tracker.busy) health.beat()
   }
 }
 

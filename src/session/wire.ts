@@ -11,7 +11,7 @@ import type { Prepared } from '../provision/prepare.ts'
 import { TransactionQueue } from '../transaction/queue.ts'
 import { Acknowledger } from './acknowledge.ts'
 import { BacklogWatch } from './backlog-watch.ts'
-import { pinApply, type SessionContext } from './context.ts'
+import { mayArrive, pinApply, type SessionContext } from './context.ts'
 import { DdlReplayer } from './ddl-port.ts'
 import { Durability } from './durability.ts'
 import { IncidentCloser, takeSkips } from './incidents.ts'
@@ -67,7 +67,7 @@ export async function wire(
   const tracker = new Tracker(position.lsn)
   const { catchUp, copiedAt } = context
   const pump = new Pump({
-    ...{ tracker, queue, until, skips, oneByOne: context.oneByOne },
+    ...{ tracker, queue, until, skips, oneByOne: context.oneByOne, arrives: mayArrive(context) },
     held: ({ ddl, sides }) =>
       copiedAt !== undefined &&
       (ddl ||
@@ -97,7 +97,7 @@ export async function wire(
     sent: (replyRequested, told) => {
       if (told) metrics.keepalives.inc({ direction: 'sent', reply_requested: String(replyRequested) })
       // Nothing to do, and ready for more: a stream that is held back while nothing is left to apply would be stuck.
-      if (tracker.unapplied === 0 && !source.flow.isHeld) health.beat()
+      if (!tracker.busy && !source.flow.isHeld) health.beat()
     },
   })
   const durability = new Durability({
@@ -142,11 +142,11 @@ export async function wire(
     if (context.values.mayReturn(tracker.applied, performance.now())) pump.stop()
   }
   const events: ApplyEvents = {
-    applied: (batch, milliseconds, unchanged, ways) => {
+    applied: (batch, ...told) => {
       tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
       queue.done(batch.length)
       progressed()
-      report.applied(batch, milliseconds, unchanged, ways)
+      report.applied(batch, ...told)
     },
     moved: (lsn) => {
       tracker.moved(lsn, performance.now())

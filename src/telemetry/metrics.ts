@@ -87,6 +87,11 @@ export function createMetrics() {
     ]),
     applyBatches: counter('apply_batches', 'Downstream transactions committed.', D),
     applyTransactions: counter('apply_transactions', 'Upstream transactions applied.', D),
+    applyArriving: counter(
+      'apply_arriving_transactions',
+      'Large transactions that were applied while they arrived.',
+      D,
+    ),
     applyRows: counter('apply_rows', 'Row changes applied.', ['downstream', 'operation']),
     applyWays: counter(
       'apply_rows_by_way',

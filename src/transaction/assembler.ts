@@ -4,22 +4,18 @@ import {
   messageLogical,
   messageTruncate,
   messageUpdate,
-  type OperationCounts,
   operationDelete,
   operationInsert,
   operationTruncate,
   operationUpdate,
-  type SideMessage,
-  type StoredChunk,
   type Transaction,
 } from '../model/changes.ts'
 import { ddlPrefix } from '../model/ddl-message.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
+import { OpenTransaction } from './open.ts'
 import type { SpillFile } from './spill.ts'
-
-/** What is held in memory of one transaction; the rest waits on disk. */
-const memoryLimit = 32 * 1024 * 1024
+import { type Definition, StreamedTransaction } from './streamed.ts'
 
 /** The follower's own schema: its rows are never followed. */
 const ownSchema = 'follower'
@@ -29,6 +25,12 @@ export interface AssemblerHandlers {
   transaction(transaction: Transaction): void
   /** A commit that changes nothing followed, or that progress has already (P4). */
   passed(endLsn: Lsn, duplicate: boolean): void
+  /** More has come of a large transaction, whose commit may be far; it has no DDL so far. */
+  grows?(transaction: OpenTransaction): void
+  /** What was said to grow will not be committed. */
+  dropped?(): void
+  /** A subtransaction was aborted, and what of a streamed transaction is its part can't be told. */
+  unclear?(): void
   /** A place for what of a transaction goes beyond the memory. */
   spill(): SpillFile
   /** A message with our prefix outside of a transaction: forged, since the capture's are transactional. */
@@ -42,13 +44,21 @@ export interface AssemblerHandlers {
 export class Assembler {
   /** Definitions by index: what a stored row's `relation` means. Grows only when a definition changes. */
   readonly relations: Relation[] = []
-  private readonly current = new Map<number, number>()
+  private readonly current = new Map<number, Definition>()
+  private readonly latest = new Map<number, number>()
   private readonly types = new Map<number, string>()
   private readonly writer = new ChangeWriter()
   private readonly handlers: AssemblerHandlers
   /** Commits that end at or before it have been received, or were in progress before. */
   private position: Lsn
   private open: OpenTransaction | undefined
+  /** Sent before their commit, by xid. */
+  private readonly streamed = new Map<number, StreamedTransaction>()
+  /** The one of them that is being sent. */
+  private block: StreamedTransaction | undefined
+  /** Definitions and commits so far: what came first. */
+  private said = 0
+  private commits = 0
   /** Of the transaction before: one after the other mostly does the same to the same tables. */
   private operations = new Map<Relation, number>()
 
@@ -65,39 +75,99 @@ export class Assembler {
 
   /** True between Begin and Commit: then a keepalive's position says nothing (P6). */
   get inTransaction(): boolean {
-    return this.open !== undefined
+    return this.open !== undefined || this.block !== undefined
   }
 
-  /** Bytes of the transaction that is still arriving. */
-  get openBytes(): number {
-    return this.open?.bytes ?? 0
-  }
-
-  begin(_commitLsn: Lsn, _commitTime: bigint, xid: number): void {
+  begin(commitLsn: Lsn, commitTime: bigint, xid: number): void {
     if (this.open) throw new RangeError('Begin within a transaction')
     this.open = new OpenTransaction(xid, this.writer, this.handlers)
+    this.open.commitLsn = commitLsn
+    this.open.commitTime = commitTime
+    // Whether it is in progress already (P4) is said by its end alone.
+    if (commitLsn < this.position) this.open.growsAt = Number.POSITIVE_INFINITY
   }
 
   commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
     const open = this.opened()
     this.open = undefined
+    this.end(open, commitLsn, endLsn, commitTime)
+  }
+
+  private end(open: OpenTransaction, commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
     const duplicate = endLsn <= this.position
     if (!duplicate) this.position = endLsn
     if (duplicate || open.changes === 0) {
-      open.release()
+      open.drop()
+      this.handlers.dropped?.()
       this.handlers.passed(endLsn, duplicate)
       return
     }
+    this.commits++
     open.commit(commitLsn, endLsn, commitTime)
     if (sameOperations(open.relations, this.operations)) open.relations = this.operations
     else this.operations = open.relations
     this.handlers.transaction(open)
   }
 
-  /** Nothing more of what is open will arrive. */
+  streamStart(xid: number): void {
+    if (this.inTransaction) throw new RangeError('Stream Start within a transaction')
+    this.block = this.streamed.get(xid)
+    if (this.block) return
+    const { spill } = this.handlers
+    const grows = (open: OpenTransaction): void => {
+      // Where others come in between, most likely one of them is committed first.
+      if (this.streamed.size === 1 && this.block?.born === this.commits) this.handlers.grows?.(open)
+    }
+    this.block = new StreamedTransaction(xid, { spill, grows }, this.commits, () => this.streamed.size)
+    this.streamed.set(xid, this.block)
+  }
+
+  streamStop(): void {
+    this.block = undefined
+  }
+
+  /** What follows in the block is of this (sub)transaction. */
+  within(subxid: number): void {
+    this.block?.within(subxid)
+  }
+
+  streamCommit(xid: number, commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
+    const open = this.streamed.get(xid)
+    if (!open) throw new RangeError(`Stream Commit of ${xid}, which is not known`)
+    this.streamed.delete(xid)
+    for (const [oid, definition] of open.definitions) {
+      const known = this.current.get(oid)
+      if (!known || known.at < definition.at) this.current.set(oid, definition)
+    }
+    this.end(open, commitLsn, endLsn, commitTime)
+  }
+
+  streamAbort(xid: number, subxid: number): void {
+    const open = this.streamed.get(xid)
+    if (!open) return
+    if (subxid !== xid) {
+      if (!open.abort(subxid)) this.handlers.unclear?.()
+    } else {
+      this.streamed.delete(xid)
+      open.drop()
+    }
+    this.handlers.dropped?.()
+  }
+
+  /** Nothing more of what is open will arrive: it will come again, from its beginning. */
+  dropOpen(): void {
+    if (!this.open) return
+    this.open.drop()
+    this.open = undefined
+    this.handlers.dropped?.()
+  }
+
+  /** Nothing more will arrive. */
   close(): void {
     this.open?.release()
     this.open = undefined
+    for (const open of this.streamed.values()) open.release()
+    this.streamed.clear()
   }
 
   type(oid: number, schema: string, name: string): void {
@@ -106,10 +176,14 @@ export class Assembler {
 
   relation(told: Relation): void {
     const relation = withTypeNames(told, this.types)
-    const known = this.current.get(relation.oid)
-    if (known !== undefined && sameRelation(this.relations[known]!, relation)) return
-    this.current.set(relation.oid, this.relations.length)
-    this.relations.push(relation)
+    // One object for what is said again, whoever it was said for.
+    const said = this.latest.get(relation.oid)
+    const same = said !== undefined && sameRelation(this.relations[said]!, relation)
+    const index = same ? said : this.relations.length
+    if (!same) this.relations.push(relation)
+    this.latest.set(relation.oid, index)
+    const definitions = this.block?.definitions ?? this.current
+    definitions.set(relation.oid, { index, at: ++this.said })
   }
 
   row(oid: number, buffer: Buffer, offset: number, length: number): void {
@@ -154,98 +228,15 @@ export class Assembler {
   }
 
   private opened(): OpenTransaction {
-    if (!this.open) throw new RangeError('a change outside of a transaction')
-    return this.open
+    const open = this.block ?? this.open
+    if (!open) throw new RangeError('a change outside of a transaction')
+    return open
   }
 
   private indexOf(oid: number): number {
-    const index = this.current.get(oid)
-    if (index === undefined) throw new RangeError(`no Relation message for OID ${oid}`)
-    return index
-  }
-}
-
-/** Becomes the committed transaction: small ones come by the thousand, and each object more is felt. */
-class OpenTransaction implements Transaction {
-  commitLsn = 0n
-  endLsn = 0n
-  commitTime = 0n
-  readonly chunks: (Buffer | StoredChunk)[]
-  readonly start: number
-  end = 0
-  relations = new Map<Relation, number>()
-  readonly sides: SideMessage[] = []
-  ddl = false
-  changes = 0
-  readonly counts: OperationCounts = { insert: 0, update: 0, delete: 0, truncate: 0 }
-  bytes = 0
-  /** Bytes of the chunks in memory. */
-  held = 0
-  readonly xid: number
-  private readonly writer: ChangeWriter
-  private readonly handlers: Pick<AssemblerHandlers, 'spill'>
-  private file: SpillFile | undefined
-  private lastRelation: Relation | undefined
-  private lastOperation = 0
-
-  constructor(xid: number, writer: ChangeWriter, handlers: Pick<AssemblerHandlers, 'spill'>) {
-    this.xid = xid
-    this.writer = writer
-    this.handlers = handlers
-    this.chunks = [writer.chunk]
-    this.start = writer.offset
-  }
-
-  commit(commitLsn: Lsn, endLsn: Lsn, commitTime: bigint): void {
-    this.commitLsn = commitLsn
-    this.endLsn = endLsn
-    this.commitTime = commitTime
-    this.end = this.writer.offset
-  }
-
-  get memory(): number {
-    return Math.min(this.bytes, Math.max(0, this.held))
-  }
-
-  append(relation: number, source: Buffer, offset: number, length: number): void {
-    const end = this.writer.offset
-    if (this.writer.append(relation, source, offset, length)) {
-      if (this.held > memoryLimit) this.spill(end)
-      this.chunks.push(this.writer.chunk)
-    }
-    this.changes++
-    this.bytes += length
-    this.held += length
-  }
-
-  /** Notes what is done to a table; most rows do what the one before did. */
-  touch(relation: Relation, operation: number): void {
-    if (relation === this.lastRelation && operation === this.lastOperation) return
-    this.lastRelation = relation
-    this.lastOperation = operation
-    this.relations.set(relation, (this.relations.get(relation) ?? 0) | operation)
-  }
-
-  release(): void {
-    this.file?.close()
-    this.file = undefined
-  }
-
-  /** The last chunk, full now up to `end`, goes to disk. The first one may hold other transactions, too. */
-  private spill(end: number): void {
-    const last = this.chunks.length - 1
-    const chunk = this.chunks[last]
-    if (last === 0 || !(chunk instanceof Buffer)) return
-    this.file ??= this.handlers.spill()
-    this.chunks[last] = this.file.store(chunk)
-    this.held -= end
-  }
-
-  /** A message without rows: one byte of type, and the index of what it says. */
-  appendSide(side: SideMessage, type: number): void {
-    this.append(this.sides.length, Buffer.of(type), 0, 1)
-    this.sides.push(side)
-    if (side.kind === 'ddl') this.bytes += side.content.length
+    const definition = this.block?.definitions.get(oid) ?? this.current.get(oid)
+    if (!definition) throw new RangeError(`no Relation message for OID ${oid}`)
+    return definition.index
   }
 }
 

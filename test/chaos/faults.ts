@@ -25,7 +25,7 @@ export interface Fault {
 }
 
 /** Those of the first start can't be reached any more; the others by load alone. */
-const failpoints = failpointNames.filter((name) => !/^start\.|^copy\.|^shutdown/.test(name))
+const failpoints = failpointNames.filter((name) => !/^start\.|^copy\.|^shutdown|^arriving\./.test(name))
 const rare: Partial<Record<FailpointName, number>> = {
   'progress.keepalive': 1,
   'connect.upstream': 2,

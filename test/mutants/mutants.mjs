@@ -371,7 +371,31 @@ export const mutants = [
   },
   {
     name: 'keeps half a transaction of a window that was given up',
-    edits: [['src/session/pull.ts', '    source.assembler.close()\n', '']],
+    edits: [['src/session/pull.ts', '    source.assembler.dropOpen()\n', '']],
     test: ['test/pull.slow.test.ts', 'makes way for the stream'],
+  },
+  {
+    name: 'begins with what is beyond --until, since its commit is not known to be',
+    edits: [
+      ['src/session/pump.ts', '(this.until === undefined || commitLsn < this.until)', 'commitLsn >= 0n'],
+    ],
+    test: ['test/arriving.slow.test.ts', 'it is left by an --until'],
+  },
+  {
+    name: 'waits for the rest of a transaction, whoever wants the process to stop',
+    edits: [['src/session/pump.ts', 'return this.stopped || this.end ?', 'return this.end ?']],
+    test: ['test/arriving.slow.test.ts', 'a wish to stop'],
+  },
+  {
+    name: 'leaves out what of a transaction arrives after its first part',
+    edits: [
+      [
+        'src/transaction/parts.ts',
+        'this.offset = all ? open.offset : 0',
+        'this.offset = all ? open.offset + 1 : 0',
+      ],
+      ['src/transaction/parts.ts', 'this.chunk = next', 'this.chunk = open.chunks.length - 1'],
+    ],
+    test: ['test/arriving.slow.test.ts', 'what arrives is applied meanwhile'],
   },
 ]

@@ -9,8 +9,8 @@ import { query, script } from './sql.ts'
 
 const atFirstStart: readonly FailpointName[] = ['start.captured', 'start.progress', 'start.slot']
 
-/** Those of a copy, and of pulling, have tests of their own. */
-export const whileFollowing = failpointNames.filter((name) => !/^(copy|pull)\./.test(name))
+/** Those of a copy, of pulling, and of what is applied while it arrives, have tests of their own. */
+export const whileFollowing = failpointNames.filter((name) => !/^(copy|pull|arriving)\./.test(name))
 
 /** Of which hit to die at the most; more would mean to wait for long. */
 const latest: Partial<Record<FailpointName, number>> = {

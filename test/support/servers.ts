@@ -6,6 +6,7 @@ import { type Cluster, type ClusterOptions, startCluster } from '../../src/demo/
 import { type Major, serverBinDir } from './binaries.ts'
 import { cleanUp } from './cleanup.ts'
 import { query, script, statements } from './sql.ts'
+import { streamed } from './streaming.ts'
 
 /** Majors at the two ends: `15-18` is from 15 to 18, `18` from 18 to 18. */
 export type Pair = `${Major}` | `${Major}-${Major}`
@@ -84,7 +85,8 @@ export function inEncoding(encoding: string): string {
 /** A server of the test's own, to be stopped, killed or configured; removed at the end of the test (or file). */
 export async function cluster(options: ClusterOptions & { readonly major?: Major } = {}): Promise<Cluster> {
   const binDir = serverBinDir(options.major ?? 18)
-  const it = await startCluster({ ...(binDir && { binDir }), ...options })
+  const settings = { ...streamed, ...options.settings }
+  const it = await startCluster({ ...(binDir && { binDir }), ...options, settings })
   cleanUp(() => it.destroy())
   return it
 }

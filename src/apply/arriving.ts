@@ -1,0 +1,84 @@
+import type { Transaction } from '../model/changes.ts'
+import { failpointOn } from '../postgres/failpoint.ts'
+import { BatchFailed, expectOneRowEach, planForSets, sendChanges } from './batch.ts'
+import type { ApplySession } from './session.ts'
+import { addWays, noWays, type Ways } from './ways.ts'
+
+/** An upstream transaction that is handed out part by part while it arrives. */
+export interface ArrivingTransaction {
+  /** What is known of it so far; its end only once it is taken. */
+  readonly transaction: Transaction
+  /** Waits for the next part. undefined: all of it was handed out and its commit has arrived, or it is `over`. */
+  more(): Promise<Transaction | undefined>
+  /** Why it is not to be applied any further before its turn; then it comes as any other one. */
+  readonly over: string | undefined
+  /** Its commit has arrived: takes it from what waits. */
+  take(): void
+  /** Nothing of it is at work any more. */
+  leave(): void
+}
+
+/** One attempt to apply a transaction while it arrives, in one downstream transaction. */
+export class ArrivingAttempt {
+  readonly ways: Ways = noWays()
+  /** Of work: what was waited for is the upstream's time. */
+  milliseconds = 0
+  /** Something of it was sent downstream, in a transaction that is open. */
+  begun = false
+  /** It was taken from what waits: nobody else will apply it. */
+  taken = false
+  private readonly session: ApplySession
+  private readonly arriving: ArrivingTransaction
+
+  constructor(session: ApplySession, arriving: ArrivingTransaction) {
+    this.session = session
+    this.arriving = arriving
+  }
+
+  /** Returns why it was given up; undefined once it is committed. Throws what failed. Whoever calls rolls back. */
+  async run(): Promise<string | undefined> {
+    const { session, arriving } = this
+    for (let part = await arriving.more(); part; part = await arriving.more()) {
+      const began = performance.now()
+      addWays(this.ways, await this.send(part))
+      this.milliseconds += performance.now() - began
+      await failpointOn('arriving.part', session.client)
+    }
+    const { over } = arriving
+    if (over !== undefined) return over
+    arriving.take()
+    this.taken = true
+    const began = performance.now()
+    await failpointOn('arriving.before-commit', session.client)
+    await session.commit(arriving.transaction)
+    this.milliseconds += performance.now() - began
+    return undefined
+  }
+
+  private async send(part: Transaction): Promise<Ways> {
+    const { session } = this
+    const { gatherer, pipeline, statements, waiting } = session
+    const relations = [...part.relations.keys()]
+    // What is noted of a late table would be in an open transaction for long, and others wait for it.
+    if (relations.some((relation) => waiting.isLate(relation))) throw new Unfit()
+    statements.makesView = undefined
+    await statements.load(relations)
+    if (relations.some((relation) => waiting.has(relation)) || !gatherer?.begin([part])) throw new Unfit()
+    if (!this.begun) await failpointOn('apply.begin', session.client)
+    pipeline.open()
+    if (!this.begun) for (const statement of [...session.begin, planForSets]) pipeline.statement(statement)
+    this.begun = true
+    await sendChanges(session, [part], gatherer)
+    gatherer.flush()
+    await expectOneRowEach(session)
+    return gatherer.ways
+  }
+}
+
+/** It can't be put together by table, or its place counts. */
+class Unfit extends BatchFailed {
+  constructor() {
+    super(undefined)
+    this.message = 'not to be put together'
+  }
+}

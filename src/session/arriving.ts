@@ -1,0 +1,81 @@
+import type { ArrivingTransaction } from '../apply/arriving.ts'
+import type { Transaction } from '../model/changes.ts'
+import type { Tracker } from '../progress/tracker.ts'
+import type { OpenTransaction } from '../transaction/open.ts'
+import { Parts } from '../transaction/parts.ts'
+
+/** Fewer bytes are not sent downstream as long as more arrives. */
+const minBytes = Math.min(Number(process.env.FOLLOWER_ARRIVING_FROM ?? Number.POSITIVE_INFINITY), 1024 * 1024)
+
+/** So long an upstream transaction that is not committed may do nothing until its locks downstream are given back. */
+const patienceMs = 5000
+
+/** What the pump knows besides. */
+export interface ArrivingPort {
+  readonly tracker: Tracker
+  /** Why it is not to be applied any further before its turn; undefined where it is. Throws what ends the session. */
+  over(transaction: OpenTransaction): string | undefined
+  /** Until something has changed, or so long. */
+  sleep(milliseconds: number | undefined): Promise<void>
+  /** Takes it out of the queue, whose first one it is. */
+  take(): void
+}
+
+/** Hands out a transaction part by part while it arrives. */
+export class Arriving implements ArrivingTransaction {
+  readonly transaction: OpenTransaction
+  private readonly port: ArrivingPort
+  private readonly parts: Parts
+  private impatient = false
+  /** How much had come when it was waited for last, and since when it is no more. */
+  private bytes = 0
+  private quietSince = 0
+
+  constructor(transaction: OpenTransaction, port: ArrivingPort) {
+    this.transaction = transaction
+    this.port = port
+    this.parts = new Parts(transaction)
+  }
+
+  async more(): Promise<Transaction | undefined> {
+    const { transaction, port } = this
+    for (;;) {
+      port.tracker.atWork = false
+      if (this.over !== undefined) return undefined
+      const part = this.parts.next(transaction.committed ? 0 : minBytes)
+      port.tracker.atWork = part !== undefined
+      if (part || transaction.committed) return part
+      await this.wait()
+    }
+  }
+
+  /** For the rest of what is committed as long as it takes. */
+  private async wait(): Promise<void> {
+    const { transaction, port } = this
+    if (transaction.commitLsn !== 0n) return port.sleep(undefined)
+    const { bytes } = transaction
+    if (bytes !== this.bytes) this.quietSince = performance.now()
+    this.bytes = bytes
+    const until = this.quietSince + patienceMs
+    await port.sleep(Math.max(1, until - performance.now()))
+    this.impatient = transaction.bytes === bytes && performance.now() >= until
+  }
+
+  get over(): string | undefined {
+    const over = this.port.over(this.transaction)
+    return over === undefined && this.impatient && !this.transaction.committed
+      ? 'the upstream does something else'
+      : over
+  }
+
+  take(): void {
+    this.port.take()
+  }
+
+  leave(): void {
+    const { transaction } = this
+    this.port.tracker.atWork = false
+    transaction.inHand = false
+    if (transaction.dropped) transaction.release()
+  }
+}
