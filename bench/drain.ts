@@ -14,6 +14,8 @@ export interface Drained {
   readonly cpu: { readonly upstream: number; readonly consumer: number; readonly downstream: number }
   /** Of the consumer's own process; 0 where it has none. */
   readonly peakMiB: number
+  /** How the rows differ at the two ends. */
+  readonly difference?: string
 }
 
 /** Lets a consumer drain what its slot holds, and compares both ends. Throws where they differ. */
@@ -46,8 +48,11 @@ export async function drain(consumer: Consumer, place: Place, workload: Workload
       },
       peakMiB: Math.max(0, ...running.pids.map(peakMemory)),
     }
-    if (consumer.applies) await compare(place, workload)
-    return drained
+    if (!consumer.applies) return drained
+    const difference = await compare(place, workload)
+    if (difference === undefined) return drained
+    if (!consumer.mayDiffer) throw new Error(`${workload.name}, ${consumer.name}: ${difference}`)
+    return { ...drained, difference }
   } finally {
     await running.stop()
   }
@@ -77,11 +82,12 @@ async function visible(place: Place, running: Running): Promise<void> {
   }
 }
 
-async function compare(place: Place, workload: Workload): Promise<void> {
+/** Undefined where both ends are the same. */
+async function compare(place: Place, workload: Workload): Promise<string | undefined> {
   const [up, down] = await Promise.all([
     run(place.up.conninfo(place.upstreamDatabase), workload.check),
     run(place.down.conninfo(place.downstreamDatabase), workload.check),
   ])
   const [above, below] = [JSON.stringify(up), JSON.stringify(down)]
-  if (above !== below) throw new Error(`${workload.name}: upstream ${above}, downstream ${below}`)
+  return above === below ? undefined : `upstream ${above}, downstream ${below}`
 }

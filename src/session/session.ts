@@ -201,7 +201,6 @@ async function wire(
   const progressed = (): void => {
     incidents.progressed()
     durability.committed()
-    report.positions()
     health.beat()
     context.progressed()
     acknowledger.acknowledgeSoon()
@@ -217,6 +216,7 @@ async function wire(
     moved: (lsn) => {
       tracker.moved(lsn, performance.now())
       progressed()
+      report.positions()
     },
     skipped: (transaction) => {
       tracker.committed(1, transaction.endLsn)
