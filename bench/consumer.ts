@@ -17,6 +17,8 @@ export interface Consumer {
   readonly plugin: string | undefined
   /** False: it reads the stream and applies nothing. */
   readonly applies: boolean
+  /** A peer: where its rows come out different, the table says so, and the bench goes on. */
+  readonly mayDiffer?: boolean
   /** What it needs before the backlog is written; not measured. Its downstream database is there by then. */
   prepare?(place: Place): Promise<void>
   /** Begins; resolves with what ends it. `begun` is called when everything stands and the stream is asked for. */

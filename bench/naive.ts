@@ -11,6 +11,7 @@ export const naive: Consumer = {
   name: 'naive, pg-logical-replication',
   plugin: 'pgoutput',
   applies: true,
+  mayDiffer: true,
   async start(place, begun) {
     const child = spawn(
       process.execPath,

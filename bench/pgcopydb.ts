@@ -18,6 +18,7 @@ export const pgcopydbFollow: Consumer | undefined =
         name: 'pgcopydb follow',
         plugin: undefined,
         applies: true,
+        mayDiffer: true,
         async prepare(place) {
           directories.set(place.slot, mkdtempSync(path.join(tmpdir(), 'follower-bench-')))
           call(['stream', 'setup', ...ends(place), '--not-consistent'])

@@ -10,6 +10,7 @@ export const pglogical: Consumer = {
   name: 'pglogical',
   plugin: undefined,
   applies: true,
+  mayDiffer: true,
   async prepare(place) {
     const [upstream, downstream] = conninfos(place)
     await run(

@@ -20,7 +20,7 @@ export function table({ workload, loadSeconds, turns }: Result, reference: strin
     const ratio = ratios(turns, reference, name)
     lines.push(
       cells([
-        name,
+        list.some((turn) => turn.difference) ? `${name}: ROWS DIFFER` : name,
         seconds.toFixed(2),
         ratio.length === 0 || name === reference ? '' : `${median(ratio).toFixed(2)}x`,
         Math.round(workload.changes / seconds).toString(),

@@ -417,64 +417,80 @@ describe('a batch that is given up for a reason that passes', () => {
   })
 })
 
+const idleInTransaction = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'`
+
 describe('a second follower of the same name', () => {
-  it('waits, takes over, and the first one commits nothing more', { timeout: 120_000 }, async () => {
-    const f = await follow({ before: ['CREATE TABLE t(a int)', 'ALTER TABLE t REPLICA IDENTITY FULL'] })
-    await f.settle()
-    const first = f.follower
-    f.start()
-    const second = f.follower
-    const told = JSON.parse(await second.line(/another follower of/)) as { holder: { pid: string } }
+  it.each([
+    // Many changes are committed when it is known what they met; few go with their COMMIT, which then stands.
+    {
+      batch: 'executed, not committed',
+      commits: false,
+      writes: ['INSERT INTO t SELECT generate_series(0, 199)'],
+    },
+    {
+      batch: 'sent with its COMMIT',
+      commits: true,
+      writes: Array.from({ length: 20 }, (_, i) => `INSERT INTO t VALUES (${i})`),
+    },
+  ])(
+    'waits, takes over, and the first one, its batch $batch, commits nothing more',
+    {
+      timeout: 120_000,
+    },
+    async ({ commits, writes }) => {
+      const f = await follow({ before: ['CREATE TABLE t(a int)', 'ALTER TABLE t REPLICA IDENTITY FULL'] })
+      await f.settle()
+      const first = f.follower
+      f.start()
+      const second = f.follower
+      const told = JSON.parse(await second.line(/another follower of/)) as { holder: { pid: string } }
 
-    // The first one is stopped with a batch in hand: executed, not committed.
-    const locker = await client(f.downstream)
-    await locker.query('BEGIN; LOCK TABLE t IN EXCLUSIVE MODE')
-    await statements(
-      f.upstream,
-      Array.from({ length: 20 }, (_, i) => `INSERT INTO t VALUES (${i})`),
-    )
-    const waits = `SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted`
-    await first.until(async () => (await value(f.downstream, waits)) === '1', 'a batch in hand')
-    first.child.kill('SIGSTOP')
-    await locker.query('ROLLBACK')
-    await waitUntil(
-      async () =>
-        (await value(
-          f.downstream,
-          `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'`,
-        )) === '1',
-    )
-    expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('0')
-    // While it lives its lock keeps the second one away; whoever knows that it hangs ends its sessions.
-    expect(log(second).filter((line) => line.msg.startsWith('following'))).toEqual([])
-    await query(f.downstream, 'SELECT pg_terminate_backend($1)', [told.holder.pid])
-    await query(
-      f.upstream,
-      'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1',
-      [f.name],
-    )
-    await f.settle()
-    expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('20')
+      // The first one is stopped with a batch in hand.
+      const locker = await client(f.downstream)
+      await locker.query('BEGIN; LOCK TABLE t IN EXCLUSIVE MODE')
+      await statements(f.upstream, writes)
+      const written = await value(f.upstream, 'SELECT count(*) FROM t')
+      const waits = `SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted`
+      await first.until(async () => (await value(f.downstream, waits)) === '1', 'a batch in hand')
+      first.child.kill('SIGSTOP')
+      await locker.query('ROLLBACK')
+      const state = commits ? 'SELECT least(count(*), 1) FROM t' : idleInTransaction
+      await waitUntil(async () => (await value(f.downstream, state)) === '1')
+      const before = Number(await value(f.downstream, 'SELECT count(*) FROM t'))
+      expect(before).toBeLessThan(commits ? writes.length : 1)
+      // While it lives its lock keeps the second one away; whoever knows that it hangs ends its sessions.
+      expect(log(second).filter((line) => line.msg.startsWith('following'))).toEqual([])
+      await query(f.downstream, 'SELECT pg_terminate_backend($1)', [told.holder.pid])
+      await query(
+        f.upstream,
+        'SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1',
+        [f.name],
+      )
+      await f.settle()
+      expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe(written)
 
-    first.child.kill('SIGCONT')
-    await waitUntil(() => !first.running || first.stderr.some((line) => line.includes('another follower of')))
-    if (!first.running) expect((await first.exit).code, first.output).toBe(11)
-    await f.run('INSERT INTO t VALUES (100)')
-    await equal(f, 'SELECT a FROM t ORDER BY a')
+      first.child.kill('SIGCONT')
+      await waitUntil(
+        () => !first.running || first.stderr.some((line) => line.includes('another follower of')),
+      )
+      if (!first.running) expect((await first.exit).code, first.output).toBe(11)
+      await f.run('INSERT INTO t VALUES (100)')
+      await equal(f, 'SELECT a FROM t ORDER BY a')
 
-    // One that waits can be stopped, too.
-    const fourth = runFollower([...f.args, '--web-listen', 'off'])
-    await fourth.line(/another follower of/)
-    expect(await fourth.stop()).toEqual({ code: 0, signal: null })
+      // One that waits can be stopped, too.
+      const fourth = runFollower([...f.args, '--web-listen', 'off'])
+      await fourth.line(/another follower of/)
+      expect(await fourth.stop()).toEqual({ code: 0, signal: null })
 
-    // Killed, it makes room for the next.
-    const third = runFollower([...f.args, '--web-listen', 'off'])
-    await third.line(/another follower of/)
-    if (first.running) await first.kill9()
-    await second.kill9()
-    f.follower = third
-    await f.run('INSERT INTO t VALUES (101)')
-    await equal(f, 'SELECT a FROM t ORDER BY a')
-    expect((await third.stop()).code).toBe(0)
-  })
+      // Killed, it makes room for the next.
+      const third = runFollower([...f.args, '--web-listen', 'off'])
+      await third.line(/another follower of/)
+      if (first.running) await first.kill9()
+      await second.kill9()
+      f.follower = third
+      await f.run('INSERT INTO t VALUES (101)')
+      await equal(f, 'SELECT a FROM t ORDER BY a')
+      expect((await third.stop()).code).toBe(0)
+    },
+  )
 })

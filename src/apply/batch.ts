@@ -88,7 +88,8 @@ export async function sendChanges(
 
 /**
  * Whether a batch may go with its COMMIT, all in one exchange: the server itself refuses a change that doesn't meet one row then.
- * Under a steady load each exchange less is what the latency is made of. Not so where code of a table's owner runs, or a TRUNCATE.
+ * Under a steady load each exchange less is what the latency is made of. Not so where
+ * a table runs code or is none (a view), nor with a TRUNCATE.
  */
 async function isQuick(session: ApplySession, batch: readonly Transaction[]): Promise<boolean> {
   const { statements, togetherFrom } = session
@@ -97,7 +98,7 @@ async function isQuick(session: ApplySession, batch: readonly Transaction[]): Pr
   if (batch.some(({ sides }) => sides.length > 0)) return false
   const relations = relationsIn(batch)
   await statements.load(relations)
-  return relations.every((it) => statements.ignores(it) || !statements.of(it).target.asOwner)
+  return relations.every((it) => statements.ignores(it) || statements.isFree(statements.of(it)))
 }
 
 /** Sends the changes and commits them. False, and nothing is done, where that can't be done at once. */

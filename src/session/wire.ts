@@ -134,7 +134,6 @@ export async function wire(
   const progressed = (): void => {
     incidents.progressed()
     durability.committed()
-    report.positions()
     health.beat()
     context.progressed()
     acknowledger.acknowledgeSoon()
@@ -151,6 +150,7 @@ export async function wire(
     moved: (lsn) => {
       tracker.moved(lsn, performance.now())
       progressed()
+      report.positions()
     },
     skipped: (transaction) => {
       tracker.committed(1, transaction.endLsn)
