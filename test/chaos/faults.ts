@@ -25,7 +25,13 @@ export interface Fault {
 }
 
 /** Those of the first start can't be reached any more; the others by load alone. */
-const failpoints = failpointNames.filter((name) => !/^start\.|^copy\.|^shutdown|^arriving\./.test(name))
+const failpoints = failpointNames.filter(
+  (name) =>
+    !/^start\.|^copy\.|^shutdown/.test(name) &&
+    // Without these no backlog here is large enough to be pulled, and no transaction to be applied while it arrives.
+    (process.env.FOLLOWER_PULL_FROM !== undefined || !name.startsWith('pull.')) &&
+    (process.env.FOLLOWER_ARRIVING_FROM !== undefined || !name.startsWith('arriving.')),
+)
 const rare: Partial<Record<FailpointName, number>> = {
   'progress.keepalive': 1,
   'connect.upstream': 2,
