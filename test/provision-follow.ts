@@ -36,7 +36,7 @@ export function followSettings(
     onRewrite: 'halt',
     ordinaryTriggers: 'halt',
     synchronousCommit: true,
-    streaming: false,
+    streaming: true,
     onError: 'halt',
     incidentRows: false,
     wait: true,

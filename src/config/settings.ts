@@ -125,7 +125,7 @@ export function readStartSettings(
     onRewrite: parsed.onRewrite,
     ordinaryTriggers: parsed.ordinaryTriggers,
     synchronousCommit: parsed.synchronousCommit,
-    streaming: parsed.streaming ?? false,
+    streaming: parsed.streaming ?? parsed.plugin === 'pgoutput',
     // Whoever waits for the end of a bounded run must hear of what keeps it from ending.
     onError: parsed.onError ?? (parsed.until === undefined ? 'halt' : 'exit'),
     incidentRows: parsed.incidentRows,
