@@ -4,6 +4,7 @@ import { cleanUp } from './support/cleanup.ts'
 import { compareDatabases } from './support/comparator.ts'
 import { failure, log } from './support/failure.ts'
 import { type Following, follow } from './support/follow.ts'
+import { available, hasWal2json } from './support/servers.ts'
 import { table, text } from './support/spill.ts'
 import { client, query, script, value } from './support/sql.ts'
 import { waitUntil } from './support/wait.ts'
@@ -279,6 +280,19 @@ test('takes no more memory for it', { timeout: 120_000 }, async () => {
   expect(await arrived(f)).toEqual({ arrived: 1, redone: 0 })
   const peak = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${f.follower.pid}/status`, 'utf8'))?.[1]
   expect(Number(peak)).toBeLessThan(256 * 1024)
+  await equal(f)
+})
+
+test.skipIf(!available('15-18') || !hasWal2json())('by wal2json, too', { timeout: 120_000 }, async () => {
+  const f = await follow({
+    pair: '15-18',
+    before: [item],
+    args: [...args, '--plugin', 'wal2json'],
+    env: { ...early, FOLLOWER_STREAMING: undefined },
+  })
+  await f.run(items(1, 100_000))
+  expect(await arrived(f)).toEqual({ arrived: 1, redone: 0 })
+  await f.run(`BEGIN; ${items(200_001, 230_000)}; UPDATE item SET n = n + 1 WHERE id % 3 = 0; COMMIT`)
   await equal(f)
 })
 

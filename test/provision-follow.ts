@@ -37,7 +37,7 @@ export function followSettings(
     ordinaryTriggers: 'halt',
     synchronousCommit: true,
     backlog: 'pull',
-    streaming: false,
+    streaming: true,
     onError: 'halt',
     incidentRows: false,
     wait: true,

@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { Assembler } from '../src/transaction/assembler.ts'
 import { SpillFile } from '../src/transaction/spill.ts'
 import { cleanUp } from './support/cleanup.ts'
 import { compareDatabases } from './support/comparator.ts'
@@ -71,4 +72,33 @@ test('what is counted on disk comes to nothing in the end, also where the limit 
   expect([bytes, stored.load().toString()]).toEqual([100, chunk.toString()])
   file.close()
   expect(bytes).toBe(0)
+})
+
+test('of tiny rows no more is held in memory than of large ones', () => {
+  const held: number[] = []
+  for (const length of [12, 100_000]) {
+    const assembler = new Assembler(0n, {
+      transaction: (transaction) => {
+        const { chunks, memory } = transaction
+        const bytes = chunks.reduce((sum, chunk) => sum + ('load' in chunk ? 0 : chunk.length), 0)
+        held.push(Math.max(bytes, memory))
+        transaction.release?.()
+      },
+      passed: () => {},
+      forged: () => {},
+      spill: () =>
+        new SpillFile({
+          ...{ directory: directory(), limit: 1e12, pressure: () => {}, changed: () => {} },
+          failed: (error) => {
+            throw error
+          },
+        }),
+    })
+    assembler.relation({ oid: 1, schema: 'public', name: 't', identity: 'd', columns: [] })
+    assembler.begin(1n, 0n, 1)
+    const row = Buffer.alloc(length, 'I')
+    for (let bytes = 0; bytes < 80_000_000; bytes += length + 8) assembler.row(1, row, 0, length)
+    assembler.commit(1n, 2n, 0n)
+  }
+  for (const bytes of held) expect(bytes).toBeLessThan(34 * 1024 * 1024)
 })

@@ -43,7 +43,10 @@ const options: readonly (readonly [flags: string, description: string])[] = [
     'what cannot be applied: halt (wait for the remedy, try again) or exit 8 (default: halt; with --until: exit)',
   ],
   ['--incident-rows', 'keep the row at fault in follower.incident downstream (default: its key only)'],
-  ['--streaming <switch>', 'on or off: large transactions are sent before their commit (default: off)'],
+  [
+    '--streaming <switch>',
+    'on or off: large transactions are sent before their commit (default: on with pgoutput)',
+  ],
   ['--synchronous-commit <switch>', 'on or off, downstream; exactly once with both (default: on)'],
   ['--backlog <way>', 'pull a large one in windows, or stream it (default: pull)'],
   [

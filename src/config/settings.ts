@@ -129,7 +129,7 @@ export function readStartSettings(
     ordinaryTriggers: parsed.ordinaryTriggers,
     synchronousCommit: parsed.synchronousCommit,
     backlog: parsed.backlog,
-    streaming: parsed.streaming ?? false,
+    streaming: parsed.streaming ?? parsed.plugin === 'pgoutput',
     // Whoever waits for the end of a bounded run must hear of what keeps it from ending.
     onError: parsed.onError ?? (parsed.until === undefined ? 'halt' : 'exit'),
     incidentRows: parsed.incidentRows,

@@ -86,12 +86,18 @@ const header = 8
  * chunk is never moved or reused: whoever holds a transaction holds its bytes.
  */
 export class ChangeWriter {
-  chunk: Buffer = Buffer.allocUnsafeSlow(chunkSize)
+  chunk: Buffer
   offset = 0
+  private readonly size: number
+
+  constructor(size = chunkSize) {
+    this.size = size
+    this.chunk = Buffer.allocUnsafeSlow(size)
+  }
 
   /** Goes on with a copy of what stands before `end` in another chunk. */
   begin(chunk: Buffer, end: number): void {
-    this.chunk = Buffer.allocUnsafeSlow(Math.max(chunkSize, end))
+    this.chunk = Buffer.allocUnsafeSlow(Math.max(this.size, end))
     chunk.copy(this.chunk, 0, 0, end)
     this.offset = end
   }
@@ -102,7 +108,7 @@ export class ChangeWriter {
     if (this.offset + header + length > this.chunk.length) {
       // A zero length tells the reader that the rest of the chunk is empty.
       if (this.offset + 4 <= this.chunk.length) this.chunk.writeUInt32LE(0, this.offset)
-      this.chunk = Buffer.allocUnsafeSlow(Math.max(chunkSize, header + length))
+      this.chunk = Buffer.allocUnsafeSlow(Math.max(this.size, header + length))
       this.offset = 0
       begun = true
     }

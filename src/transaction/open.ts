@@ -38,8 +38,10 @@ export class OpenTransaction implements Transaction {
   changes = 0
   readonly counts: OperationCounts = { insert: 0, update: 0, delete: 0, truncate: 0 }
   bytes = 0
-  /** Bytes of the chunks in memory. */
-  held = 0
+  /** Bytes of its own chunks in memory. */
+  protected held = 0
+  /** Which chunk goes to disk next: the oldest, since the youngest are read soonest. The first one may hold other transactions, too. */
+  protected oldest = 1
   /** Bytes at which its growth is told of. */
   growsAt = growsFrom
   /** Was handed out to be applied while it arrives. */
@@ -83,18 +85,17 @@ export class OpenTransaction implements Transaction {
   }
 
   get memory(): number {
-    return Math.min(this.bytes, Math.max(0, this.held))
+    return this.file ? this.held : this.bytes
   }
 
   append(relation: number, source: Buffer, offset: number, length: number): void {
-    const end = this.writer.offset
     if (this.writer.append(relation, source, offset, length)) {
-      if (this.held > this.memoryLimit) this.spill(end)
+      this.held += this.writer.chunk.length
+      if (this.held > this.memoryLimit) this.spill()
       this.chunks.push(this.writer.chunk)
     }
     this.changes++
     this.bytes += length
-    this.held += length
     if (this.bytes >= this.growsAt) this.tell()
   }
 
@@ -139,14 +140,16 @@ export class OpenTransaction implements Transaction {
     this.file = undefined
   }
 
-  /** The last chunk, full now up to `end`, goes to disk. The first one may hold other transactions, too. */
-  private spill(end: number): void {
-    const last = this.chunks.length - 1
-    const chunk = this.chunks[last]
-    if (last === 0 || !(chunk instanceof Buffer)) return
-    this.file ??= this.handlers.spill()
-    this.chunks[last] = this.file.store(chunk)
-    this.held -= end
+  /** Full chunks go to disk. */
+  private spill(): void {
+    const limit = this.memoryLimit
+    for (; this.held > limit && this.oldest < this.chunks.length; this.oldest++) {
+      const chunk = this.chunks[this.oldest]!
+      if ('load' in chunk) continue
+      this.file ??= this.handlers.spill()
+      this.chunks[this.oldest] = this.file.store(chunk)
+      this.held -= chunk.length
+    }
   }
 
   /** A message without rows: one byte of type, and the index of what it says. */

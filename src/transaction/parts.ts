@@ -1,7 +1,7 @@
 import type { Transaction } from '../model/changes.ts'
 import type { OpenTransaction } from './open.ts'
 
-/** Chunks of one part, mostly of 256 KiB: between two the applier hears of what has happened. */
+/** Chunks of one part, mostly of 64 or 256 KiB: between two the applier hears of what has happened. */
 const maxChunks = 32
 
 /** The parts of a transaction that still arrives, one after the other. Each is like a transaction, but for its end. */

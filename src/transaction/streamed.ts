@@ -15,6 +15,9 @@ export interface Definition {
   readonly at: number
 }
 
+/** Smaller than those of others, since many may be open at the same time. */
+const chunkSize = 64 * 1024
+
 /** Numbers of a mark: subtransaction, chunk, offset, whether a message before it may be of the same subtransaction. */
 const width = 4
 
@@ -37,7 +40,7 @@ export class StreamedTransaction extends OpenTransaction {
 
   /** `together`: how many are sent at the same time. */
   constructor(xid: number, handlers: OpenHandlers, born: number, together: () => number) {
-    super(xid, new ChangeWriter(), handlers)
+    super(xid, new ChangeWriter(chunkSize), handlers)
     this.subxid = xid
     this.born = born
     this.together = together
@@ -83,10 +86,10 @@ export class StreamedTransaction extends OpenTransaction {
     const bytes = 'load' in last ? last.load() : last
     this.writer.begin(bytes, offset)
     this.chunks.length = chunk
+    this.chunks.push(this.writer.chunk)
+    this.oldest = Math.max(1, Math.min(this.oldest, chunk))
     this.held = 0
     for (const each of this.chunks) if (!('load' in each)) this.held += each.length
-    this.held += offset
-    this.chunks.push(this.writer.chunk)
     this.shortened = true
   }
 

@@ -387,6 +387,39 @@ export const mutants = [
     test: ['test/arriving.slow.test.ts', 'a wish to stop'],
   },
   {
+    name: 'keeps what a subtransaction did that was rolled back',
+    edits: [
+      [
+        'src/transaction/assembler.ts',
+        'if (!open.abort(subxid)) this.handlers.unclear?.()',
+        'if (subxid === 0 && !open.abort(subxid)) this.handlers.unclear?.()',
+      ],
+    ],
+    test: ['test/streamed.test.ts', 'lose what aborted'],
+  },
+  {
+    name: 'goes on with what it applies ahead although another one is committed first',
+    edits: [
+      [
+        'src/session/pump.ts',
+        "if (this.queue.length > 0) return 'another one comes before it'",
+        'if (this.queue.length < 0) return undefined',
+      ],
+    ],
+    test: ['test/streaming.slow.test.ts', 'another one that is committed first'],
+  },
+  {
+    name: 'lets others have the definitions of what is not committed',
+    edits: [
+      [
+        'src/transaction/assembler.ts',
+        'const definitions = this.block?.definitions ?? this.current\n',
+        'const definitions = this.current\n',
+      ],
+    ],
+    test: ['test/streamed.test.ts', 'have definitions of their own'],
+  },
+  {
     name: 'leaves out what of a transaction arrives after its first part',
     edits: [
       [
