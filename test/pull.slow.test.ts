@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { TcpProxy } from './chaos/proxy.ts'
 import { compareDatabases } from './support/comparator.ts'
 import { failure } from './support/failure.ts'
 import { follow } from './support/follow.ts'
@@ -222,6 +223,34 @@ describe('pulling', { timeout: 120_000 }, () => {
     await f.settle()
     expect(await f.stop()).toBe(0)
     expect(await compareDatabases(f.upstream, f.downstream)).toEqual([])
+  })
+})
+
+describe('an upstream that is gone without a word while it is pulled', { timeout: 120_000 }, () => {
+  it('is noticed as a silent stream is, and connected to again', async () => {
+    const up = await cluster({ settings: { wal_sender_timeout: '2s' } })
+    const proxy = await TcpProxy.listen(() => Number(new URL(up.conninfo()).port))
+    const { downstream, name } = await databases('18')
+    for (const end of [up.conninfo(), downstream]) await script(end, table)
+    const through = new URL(up.conninfo())
+    through.hostname = proxy.host
+    through.port = String(proxy.port)
+    const ends = ['--upstream', through.href, '--downstream', downstream, '--name', name]
+    const first = runFollower(['start', ...ends, '--until', 'now', ...json])
+    expect((await first.exit).code, first.output).toBe(0)
+    await script(up.conninfo(), transactions(1, 5000))
+    const it = runFollower(['start', ...ends, ...json], { env: pulling(30) })
+    await it.line(/"msg":"window"/)
+    proxy.stall('both')
+    await it.line(/FLW-411/)
+    expect(pulled(it)).toBeUndefined()
+    proxy.cut()
+    proxy.pass()
+    await it.until(async () => (await value(downstream, 'SELECT count(*) FROM t')) === '5000', 'all rows')
+    expect((await it.stop()).code).toBe(0)
+    expect(await compareDatabases(up.conninfo(), downstream)).toEqual([])
+    await nothingLeft({ upstream: up.conninfo(), name })
+    await proxy.close()
   })
 })
 

@@ -93,8 +93,9 @@ export async function advanceSlot(client: pg.Client, slot: string, lsn: Lsn): Pr
   ])
 }
 
-/** Whether a process of the server is at work. */
-export async function isActive(client: pg.Client, pid: string): Promise<boolean> {
-  const text = "SELECT 1 AS found FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND state = 'active'"
+/** Whether a process of the server computes; one that waits for its client to read has nothing to say of the network between. */
+export async function isAtWork(client: pg.Client, pid: string): Promise<boolean> {
+  const text =
+    "SELECT 1 AS found FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND state = 'active' AND wait_event IS DISTINCT FROM 'ClientWrite'"
   return (await ask(client, 'upstream', text, [pid])).length > 0
 }

@@ -5,7 +5,7 @@ import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
 import type { Tracker } from '../progress/tracker.ts'
-import { isActive, readBacklog, setLifelines, windowStatement } from '../provision/cursor.ts'
+import { isAtWork, readBacklog, setLifelines, windowStatement } from '../provision/cursor.ts'
 import { type Window, Windows } from '../stream/windows.ts'
 import type { SessionContext } from './context.ts'
 import { OwnSlot } from './own-slot.ts'
@@ -221,8 +221,8 @@ export class Pull {
     else if (flow.heldSinceMs > longestHoldMs) void this.giveUp(new GivenUp('the downstream is slow'))
     // Until the first row comes, only the server knows whether it works at it.
     else
-      void isActive(context.connections.upstream, this.pid).then(
-        (active) => active && flow.alive(),
+      void isAtWork(context.connections.upstream, this.pid).then(
+        (atWork) => atWork && flow.alive(),
         () => {},
       )
   }
