@@ -85,6 +85,30 @@ SELECT c.confirmed_flush_lsn, c.restart_lsn, pg_catalog.pg_current_wal_flush_lsn
   FROM pg_catalog.pg_replication_slots AS c WHERE c.slot_name = ${name}`
 }
 
+/** Stream Start: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html */
+const streamStart = 0x53
+
+/**
+ * Whether what comes next behind the cursor is a transaction that a walsender would send before its commit: larger than logical_decoding_work_mem.
+ * Only so much is decoded for it. `plugin`: options that ask for streaming.
+ */
+export async function beginsLarge(
+  client: pg.Client,
+  cursor: string,
+  plugin: Readonly<Record<string, string>>,
+): Promise<boolean> {
+  const options = Object.entries(plugin).flat()
+  const places = options.map((_, i) => `$${i + 2}`).join(', ')
+  const found = await ask(
+    client,
+    'upstream',
+    `SELECT pg_catalog.get_byte(data, 0) = ${streamStart} AS large
+       FROM pg_catalog.pg_logical_slot_peek_binary_changes($1, NULL, 1, ${places}) LIMIT 1`,
+    [cursor, ...options],
+  )
+  return found[0]?.large === 't'
+}
+
 /** Moves a slot that nobody uses. */
 export async function advanceSlot(client: pg.Client, slot: string, lsn: Lsn): Promise<void> {
   await ask(client, 'upstream', 'SELECT pg_catalog.pg_replication_slot_advance($1, $2)', [

@@ -1,7 +1,14 @@
 import type pg from 'pg'
 import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
-import { type Backlog, copySlot, cursorName, readBacklog, setLifelines } from '../provision/cursor.ts'
+import {
+  type Backlog,
+  beginsLarge,
+  copySlot,
+  cursorName,
+  readBacklog,
+  setLifelines,
+} from '../provision/cursor.ts'
 import type { Prepared } from '../provision/prepare.ts'
 import type { SessionContext } from './context.ts'
 import { pluginOf } from './plugin.ts'
@@ -28,6 +35,13 @@ export async function openPull(
     const cursor = cursorName(settings.slot)
     await copySlot(reader, settings.slot, cursor)
     await failpointOn('pull.copied', reader)
+    const streams = pluginOf[settings.plugin].options(prepared.publications, { binary, streaming: true })
+    // The stream brings it while it is decoded; a window has to be decoded whole before any of it comes.
+    if (options.source.streaming && (await beginsLarge(reader, cursor, streams))) {
+      await connections.leave(reader)
+      log.info('the backlog is streamed: it begins with a large transaction')
+      return undefined
+    }
     const plugin = pluginOf[settings.plugin].options(prepared.publications, { binary, streaming: false })
     const { source, tracker, until, ended } = options
     const given = { context, source, tracker, position, until, ended }
