@@ -4,6 +4,7 @@ import type pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import { compareDatabases } from './support/comparator.ts'
 import { followerCommand, runFollower } from './support/follower.ts'
+import { pulling } from './support/pull.ts'
 import { available, databases, hasWal2json, type Pair } from './support/servers.ts'
 import { client, value } from './support/sql.ts'
 
@@ -101,64 +102,83 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 )
 
-const ways: [name: string, pair: Pair, plugin: readonly string[], skip: boolean][] = [['18', '18', [], false]]
-if (slow)
-  ways.push([
-    '15-18 by wal2json',
-    '15-18',
-    ['--plugin', 'wal2json', '--nan-as-null'],
-    !(available('15-18') && hasWal2json()),
-  ])
+interface Way {
+  readonly name: string
+  readonly pair: Pair
+  readonly args?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+  readonly skip?: boolean
+  readonly runs?: number
+}
 
-describe.each(ways)('any history of %s', (_name, pair, plugin, skip) => {
-  it.skipIf(skip)(
-    `ends equal at both ends, whatever is killed (seed ${seed}, ${runs} runs)`,
+const ways: Way[] = [{ name: '18', pair: '18' }]
+if (slow) {
+  const less = Math.ceil(runs / 4)
+  ways.push(
     {
-      timeout: 600_000,
+      ...{ name: '15-18 by wal2json', pair: '15-18', args: ['--plugin', 'wal2json', '--nan-as-null'] },
+      skip: !(available('15-18') && hasWal2json()),
     },
-    async () => {
-      await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 45 }), async (steps) => {
-          const { upstream, downstream, name } = await databases(pair)
-          const args = [
-            'start',
-            '--upstream',
-            upstream,
-            '--downstream',
-            downstream,
-            '--name',
-            name,
-            ...plugin,
-          ]
-          const writer = await client(upstream)
-          let follower = runFollower(args)
-          await follower.ready({ upstream, slot: name })
-          for (const each of steps) {
-            if (each.kind === 'transaction') await runTransaction(writer, each)
-            else {
-              await sleep(each.afterMs)
-              await follower.kill9()
-              follower = runFollower(args)
-            }
-          }
-          // It must not have ended by itself: a halt would be a defect.
-          if (!follower.running) expect(follower.output).toBe('')
-          await follower.kill9()
-          const last = await followerCommand([...args, '--until', 'now'])
-          expect(last.code, last.stderr).toBe(0)
-          expect(await compareDatabases(upstream, downstream), steps.map(describeStep).join('\n')).toEqual([])
-          expect(
-            await value(
-              downstream,
-              `SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace`,
-            ),
-          ).not.toBe(null)
-        }),
-        { seed, numRuns: runs, endOnFailure: true },
-      )
-    },
+    { name: '18 as text', pair: '18', args: ['--binary', 'off'], runs: less },
+    { name: '18, pulled', pair: '18', env: pulling(), runs: less },
+    { name: '18, applied while it arrives', pair: '18', env: { FOLLOWER_ARRIVING_FROM: '1' }, runs: less },
   )
-})
+}
+
+describe.each(ways)(
+  'any history of $name',
+  ({ pair, args: plugin = [], env = {}, skip, runs: times = runs }) => {
+    it.skipIf(skip)(
+      `ends equal at both ends, whatever is killed (seed ${seed}, ${times} runs)`,
+      {
+        timeout: 600_000,
+      },
+      async () => {
+        await fc.assert(
+          fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 45 }), async (steps) => {
+            const { upstream, downstream, name } = await databases(pair)
+            const args = [
+              'start',
+              '--upstream',
+              upstream,
+              '--downstream',
+              downstream,
+              '--name',
+              name,
+              ...plugin,
+            ]
+            const writer = await client(upstream)
+            let follower = runFollower(args, { env })
+            await follower.ready({ upstream, slot: name })
+            for (const each of steps) {
+              if (each.kind === 'transaction') await runTransaction(writer, each)
+              else {
+                await sleep(each.afterMs)
+                await follower.kill9()
+                follower = runFollower(args, { env })
+              }
+            }
+            // It must not have ended by itself: a halt would be a defect.
+            if (!follower.running) expect(follower.output).toBe('')
+            await follower.kill9()
+            const last = await followerCommand([...args, '--until', 'now'], { env })
+            expect(last.code, last.stderr).toBe(0)
+            expect(await compareDatabases(upstream, downstream), steps.map(describeStep).join('\n')).toEqual(
+              [],
+            )
+            expect(
+              await value(
+                downstream,
+                `SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace`,
+              ),
+            ).not.toBe(null)
+          }),
+          { seed, numRuns: times, endOnFailure: true },
+        )
+      },
+    )
+  },
+)
 
 async function runTransaction(writer: pg.Client, step: Step & { kind: 'transaction' }): Promise<void> {
   await writer.query('BEGIN')
