@@ -241,6 +241,8 @@ async function oneSession(
     health.waiting = undefined
     // What was lost so far was what streams; from here on it is one of the two that stay.
     lost = new AbortController()
+    // To try one transaction needs no window of a hundred thousand.
+    memory.pulling.rest()
     await halt({ ...context, lost: lost.signal }, position, complete, memory.halts)
     throw new Halted()
   } finally {

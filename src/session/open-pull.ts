@@ -49,6 +49,7 @@ export async function openPull(
   } catch (error) {
     if (reader) await connections.leave(reader)
     if (stop.aborted || lost.aborted) throw error
+    context.pulling?.rest()
     log.info({ reason: (error as Error).message }, 'the backlog is streamed: it cannot be pulled')
     return undefined
   }
@@ -60,14 +61,16 @@ async function wanted(context: SessionContext, position: Lsn): Promise<Backlog |
     return undefined
   const backlog = await readBacklog(connections.upstream, settings.slot)
   if (!backlog || backlog.walEnd - position < pullFrom) return undefined
-  const reason = backlog.held
-    ? 'a process upstream has the slot'
-    : backlog.twoPhase
-      ? 'the slot is a two-phase slot'
-      : backlog.waitsForStandbys
-        ? 'the slot waits for synchronized_standby_slots'
-        : undefined
+  // Who has it is waited for by the stream, which says so.
+  if (backlog.held) return undefined
+  const reason = backlog.twoPhase
+    ? 'the slot is a two-phase slot'
+    : backlog.waitsForStandbys
+      ? 'the slot waits for synchronized_standby_slots'
+      : undefined
   if (reason === undefined) return backlog
+  // Otherwise a stream that falls behind would end again and again for nothing.
+  pulling.rest()
   log.info({ reason }, `the backlog is streamed: ${reason}`)
   return undefined
 }

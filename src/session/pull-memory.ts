@@ -1,4 +1,4 @@
-/** Between two tries to pull, where the first one met what only the stream can take. */
+/** Between two tries to pull, where the first one met what only the stream can take, or could not be made. */
 const firstPauseMs = 60_000
 const longestPauseMs = 3_600_000
 
@@ -17,8 +17,8 @@ export class PullMemory {
     this.failures = 0
   }
 
-  /** A window was refused, or given up: what is there goes by the stream for a while, longer each time. */
-  failed(): void {
+  /** What is there goes by the stream for a while, longer each time. */
+  rest(): void {
     this.notBefore =
       performance.now() + Math.min(longestPauseMs, firstPauseMs * 2 ** Math.min(this.failures, 20))
     this.failures++

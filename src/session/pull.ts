@@ -205,7 +205,7 @@ export class Pull {
       if (!refused && !(error instanceof GivenUp) && !(error instanceof FollowerError))
         throw streamError(error as Error, settings.upstream)
       // The stream says in its place what is wrong there, and has room for what is too large.
-      pulling?.failed()
+      pulling?.rest()
       log.info(
         { lsn: formatLsn(this.received), reason: (error as Error).message },
         'the backlog is streamed from here',
