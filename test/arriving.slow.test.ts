@@ -12,7 +12,8 @@ import { waitUntil } from './support/wait.ts'
 /** Small, so that there are many parts. */
 const early = { FOLLOWER_ARRIVING_FROM: '100000' }
 const never = { FOLLOWER_ARRIVING_FROM: '1e15' }
-const args = ['--web-listen', '127.0.0.1:0', '--log-level', 'debug']
+/** What comes before its commit is for test/streaming.slow.test.ts. */
+const args = ['--streaming', 'off', '--web-listen', '127.0.0.1:0', '--log-level', 'debug']
 const item = 'CREATE TABLE item(id int PRIMARY KEY, b text, n int NOT NULL DEFAULT 0)'
 
 /** About 60 bytes each. */
@@ -118,7 +119,8 @@ describe('in the middle of it', () => {
     ['apply.commit-sent:kill9:1'],
   ])('a kill at %s starts it over', { timeout: 120_000 }, async (failpoint) => {
     const f = await follow({ before: [item], args, env: { ...early, FOLLOWER_FAILPOINT: failpoint } })
-    await script(f.upstream, `BEGIN; ${items(1, 100_000)}; UPDATE item SET n = 1 WHERE id % 3 = 0; COMMIT`)
+    // Three parts at the least.
+    await script(f.upstream, `BEGIN; ${items(1, 300_000)}; UPDATE item SET n = 1 WHERE id % 3 = 0; COMMIT`)
     expect(await f.follower.exit).toMatchObject({ signal: 'SIGKILL' })
     f.start(args, early)
     await f.settle()
@@ -130,7 +132,7 @@ describe('in the middle of it', () => {
     { timeout: 120_000 },
     async (failpoint) => {
       const f = await follow({ before: [item], args, env: { ...early, FOLLOWER_FAILPOINT: failpoint } })
-      await f.run(items(1, 100_000))
+      await f.run(items(1, 300_000))
       expect(f.follower.output).toContain(`failpoint ${failpoint.split(':')[0]} drop`)
       await equal(f)
     },
@@ -288,7 +290,7 @@ test.skipIf(!available('15-18') || !hasWal2json())('by wal2json, too', { timeout
     pair: '15-18',
     before: [item],
     args: [...args, '--plugin', 'wal2json'],
-    env: { ...early, FOLLOWER_STREAMING: undefined },
+    env: early,
   })
   await f.run(items(1, 100_000))
   expect(await arrived(f)).toEqual({ arrived: 1, redone: 0 })

@@ -134,9 +134,18 @@ test('another one that is committed first comes first', { timeout: 120_000 }, as
   await ahead(f)
   await second.query('BEGIN')
   await second.query(items(100_001, 150_000))
-  await first.query(items(50_001, 60_000))
-  // A small one, seen while both are open.
-  await f.settle()
+  // A small one, seen while both are open, and more comes of the first.
+  let settled = false
+  const writing = (async () => {
+    for (let i = 20; !settled; i++) {
+      await first.query(items(i * 10_000 + 1, i * 10_000 + 2000))
+      await new Promise((resolve) => setTimeout(resolve, 300))
+    }
+  })()
+  await f.settle().finally(() => {
+    settled = true
+  })
+  await writing
   expect(await value(f.downstream, 'SELECT count(*) FROM item')).toBe('0')
   await second.query('COMMIT')
   await f.settle()

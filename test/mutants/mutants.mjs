@@ -50,7 +50,7 @@ export const mutants = [
   {
     name: 'begins where the slot stands, and applies again what it has sent before',
     edits: [
-      ['src/session/session.ts', 'source.receiver, start, prepared)', 'source.receiver, 0n, prepared)'],
+      ['src/session/session.ts', 'source, start, prepared, binary)', 'source, 0n, prepared, binary)'],
       [
         'src/transaction/assembler.ts',
         'const duplicate = endLsn <= this.position',
@@ -377,13 +377,17 @@ export const mutants = [
   {
     name: 'begins with what is beyond --until, since its commit is not known to be',
     edits: [
-      ['src/session/pump.ts', '(this.until === undefined || commitLsn < this.until)', 'commitLsn >= 0n'],
+      [
+        'src/session/pump.ts',
+        '(this.until === undefined || (commitLsn !== 0n && commitLsn < this.until))',
+        'commitLsn >= 0n',
+      ],
     ],
     test: ['test/arriving.slow.test.ts', 'it is left by an --until'],
   },
   {
     name: 'waits for the rest of a transaction, whoever wants the process to stop',
-    edits: [['src/session/pump.ts', 'return this.stopped || this.end ?', 'return this.end ?']],
+    edits: [['src/session/pump.ts', 'if (this.stopped || this.end) return', 'if (this.end) return']],
     test: ['test/arriving.slow.test.ts', 'a wish to stop'],
   },
   {
