@@ -33,13 +33,15 @@ export const mutants = [
     edits: [
       [
         'src/apply/session.ts',
-        `    this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
+        `    if (quick) this.writeAdvance(last)
+    else this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
     this.pipeline.statement('COMMIT')
 `,
         `    this.pipeline.statement('COMMIT')
     await this.pipeline.sync(() => failpointOn('apply.commit-sent', this.client))
     this.pipeline.open()
-    this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
+    if (quick) this.writeAdvance(last)
+    else this.pipeline.statement(this.advance(last.endLsn, last.commitTime))
 `,
       ],
       ['src/apply/session.ts', `result.lastTag !== 'C'`, `result.lastTag === 'R'`],
