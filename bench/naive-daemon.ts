@@ -18,14 +18,13 @@ service.on('error', (error) => {
   process.exit(1)
 })
 service.on('start', () => console.info('started'))
-service.on('data', async (_lsn: string, message: Pgoutput.Message) => {
-  try {
-    await apply(message)
-  } catch (error) {
+// The service waits for what its handler returns.
+service.on('data', (_lsn: string, message: Pgoutput.Message) =>
+  apply(message).catch((error: unknown) => {
     console.error(error)
     process.exit(1)
-  }
-})
+  }),
+)
 await service.subscribe(new PgoutputPlugin({ protoVersion: 1, publicationNames: ['bench'] }), slot)
 
 async function apply(message: Pgoutput.Message): Promise<void> {

@@ -266,3 +266,20 @@ test('wal2json goes without it', async () => {
     expect(f.follower.output).toContain(part)
   expect(await query(f.upstream, 'SELECT 1')).toHaveLength(1)
 })
+
+test('one that there is no room for is no matter as long as it is not committed', {
+  timeout: 120_000,
+}, async () => {
+  const f = await start({ args: [...args, '--spill-limit', '1MB'] })
+  const writer = await client(f.upstream)
+  await writer.query('BEGIN')
+  await writer.query(`INSERT INTO doc SELECT i, ${text('i', 200_000)} FROM generate_series(1, 250) i`)
+  await f.follower.line(/asked for whole: a transaction takes more than the 1048576 bytes/)
+  await f.run(items(1, 10))
+  await equal(f)
+  await writer.query('ROLLBACK')
+  await f.run(items(11, 20))
+  await equal(f)
+  expect(f.follower.output).not.toMatch(/"level":"(error|fatal)"|was lost/)
+  expect(await f.stop()).toBe(0)
+})

@@ -123,6 +123,10 @@ export class Statements {
 
   private ofOwner(known: RelationStatements, owner: TableOwner): RelationStatements {
     if (!known.asOwner) {
+      if (this.binary)
+        throw new TextWanted(
+          `rows of ${known.relation.schema}.${known.relation.name} are written as their owner`,
+        )
       requireActing(known.relation, owner, this.client.user ?? '')
       const target = { ...known.target, asOwner: true }
       known.asOwner = { ...known, target, common: [], others: new Map(), sets: new Map() }

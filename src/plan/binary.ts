@@ -13,7 +13,7 @@ const firstOwnOid = 10_000
  */
 export function whyText(relation: Relation, target: TargetTable, versions: Versions): string | undefined {
   // Statements of its functions take texts.
-  if (target.owner) return `rows of ${relationName(relation)} are written as its owner`
+  if (target.owner?.risky) return `rows of ${relationName(relation)} are written as its owner`
   for (const { name, typeOid, typeName } of relation.columns) {
     // Missing there: the plan says so.
     const column = target.columns.get(name)

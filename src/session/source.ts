@@ -57,6 +57,18 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
   const flow = new Flow()
   const streaming = settings.streaming && !context.streams.off && mayArrive(context)
   context.streams.off = false
+  /** The next session is sent whole transactions: those that are rolled back never come then. */
+  const askForWhole = (reason: string): void => {
+    context.log.info(`large transactions are asked for whole: ${reason}`)
+    context.streams.off = true
+    // It may end now, and is not lost.
+    connections.stream.removeAllListeners('end')
+    flow.hold('stop', true)
+    pump.stop()
+  }
+  /** What is not committed yet, and may never be, is no reason to stop. */
+  const lacksRoom = (error: Error): boolean =>
+    streaming && error instanceof FollowerError && ['FLW-334', 'FLW-335'].includes(error.code)
   const assembler = new Assembler(options.position, {
     transaction: (transaction) => {
       options.decoded(transaction)
@@ -70,20 +82,13 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
     },
     grows: (transaction) => pump.grows(transaction),
     dropped: () => pump.notify(),
-    unclear: () => {
-      context.log.info(
-        'a streamed transaction has schema changes and subtransactions that were rolled back: it is asked for whole',
-      )
-      context.streams.off = true
-      flow.hold('stop', true)
-      pump.stop()
-    },
+    unclear: () => askForWhole('one has schema changes, and subtransactions that were rolled back'),
     spill: () =>
       new SpillFile({
         ...settings.spill,
         pressure: (high) => flow.hold('spill', high),
         changed: (bytes) => metrics.spilledBytes.inc(bytes),
-        failed: (error) => options.ended(error, false),
+        failed: (error) => (lacksRoom(error) ? askForWhole(error.message) : options.ended(error, false)),
       }),
     forged: () => metrics.ddlMessagesRejected.inc({ downstream: settings.name, reason: 'transaction' }),
   })
@@ -110,6 +115,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       if (missing) throw missing
     },
     ended: (error) => {
+      if (lacksRoom(error)) return askForWhole(error.message)
       // An array or a row of a type that is sent as text alone: the upstream says so only when it comes to the value.
       if (options.binary && sqlstate(error) === '42883')
         return options.ended(new TextWanted(error.message), true)
