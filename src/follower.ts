@@ -229,8 +229,11 @@ async function oneSession(
     if (end === 'reached') await statistics
     return end !== 'copy' && end !== 'again'
   } catch (error) {
-    if (stop.aborted || !halts(error) || !position) throw error
+    const asText = error instanceof TextWanted
+    if (stop.aborted || !(halts(error) || asText) || !position) throw error
+    // What another follower has applied already fails here, too, and is its own then.
     await requireOwn(connections.lock, settings.name, position.epoch, lost.signal)
+    if (asText) throw error
     const complete = withWaysOn(error, settings)
     await connections.release()
     if (settings.onError === 'exit') {
