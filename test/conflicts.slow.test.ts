@@ -433,7 +433,7 @@ describe('a second follower of the same name', () => {
       writes: Array.from({ length: 20 }, (_, i) => `INSERT INTO t VALUES (${i})`),
     },
   ])(
-    'waits, takes over, and the first one, its batch $batch, commits nothing more',
+    'waits, takes over, and the first one commits nothing more, its batch $batch',
     {
       timeout: 120_000,
     },
@@ -448,16 +448,16 @@ describe('a second follower of the same name', () => {
       // The first one is stopped with a batch in hand.
       const locker = await client(f.downstream)
       await locker.query('BEGIN; LOCK TABLE t IN EXCLUSIVE MODE')
-      await statements(f.upstream, writes)
-      const written = await value(f.upstream, 'SELECT count(*) FROM t')
+      await statements(f.upstream, writes.slice(0, 1))
       const waits = `SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted`
       await first.until(async () => (await value(f.downstream, waits)) === '1', 'a batch in hand')
+      await statements(f.upstream, writes.slice(1))
       first.child.kill('SIGSTOP')
       await locker.query('ROLLBACK')
       const state = commits ? 'SELECT least(count(*), 1) FROM t' : idleInTransaction
       await waitUntil(async () => (await value(f.downstream, state)) === '1')
       const before = Number(await value(f.downstream, 'SELECT count(*) FROM t'))
-      expect(before).toBeLessThan(commits ? writes.length : 1)
+      expect(before).toBe(commits ? 1 : 0)
       // While it lives its lock keeps the second one away; whoever knows that it hangs ends its sessions.
       expect(log(second).filter((line) => line.msg.startsWith('following'))).toEqual([])
       await query(f.downstream, 'SELECT pg_terminate_backend($1)', [told.holder.pid])
@@ -467,7 +467,7 @@ describe('a second follower of the same name', () => {
         [f.name],
       )
       await f.settle()
-      expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe(written)
+      await equal(f, 'SELECT count(*) FROM t')
 
       first.child.kill('SIGCONT')
       await waitUntil(

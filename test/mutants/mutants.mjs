@@ -52,7 +52,11 @@ export const mutants = [
   {
     name: 'begins where the slot stands, and applies again what it has sent before',
     edits: [
-      ['src/session/session.ts', 'source, start, prepared, binary)', 'source, 0n, prepared, binary)'],
+      [
+        'src/session/session.ts',
+        'source, start, prepared, binary)',
+        'source, start - start, prepared, binary)',
+      ],
       [
         'src/transaction/assembler.ts',
         'const duplicate = endLsn <= this.position',
