@@ -117,6 +117,7 @@ describe('settings', () => {
       plugin: 'pgoutput',
       nanAsNull: false,
       binary: true,
+      memory: { limit: 134_217_728, queue: 67_108_864, open: 33_554_432 },
       spill: { directory: tmpdir(), limit: Number.POSITIVE_INFINITY },
     })
     expect([follow.upstream.host, follow.downstream.host]).toEqual(['db1', 'db2'])
@@ -147,6 +148,7 @@ describe('settings', () => {
         wait: false,
         acceptNewUpstream: true,
         spillDirectory: '/var/spill',
+        memoryLimit: '16MB',
         spillLimit: '1.5 GB',
         logLevel: 'debug',
         logFormat: 'json',
@@ -170,6 +172,13 @@ describe('settings', () => {
       binary: false,
       wait: false,
       acceptNewUpstream: true,
+      memory: {
+        limit: 16_777_216,
+        queue: 8_388_608,
+        open: 4_194_304,
+        batch: 1_048_576,
+        unwritten: 1_048_576,
+      },
       spill: { directory: '/var/spill', limit: 1_610_612_736 },
     })
     expect(follow.tables).toHaveLength(2)
@@ -185,6 +194,7 @@ describe('settings', () => {
     )
     for (const text of ['', '10', '10 gb', '-1GB', '1e3MB', 'all'])
       expect(() => readStartSettings({ ...ends, spillLimit: text }, env), text).toThrow('--spill-limit')
+    expect(() => readStartSettings({ ...ends, memoryLimit: '15MB' }, env)).toThrow('16MB, the least')
     expect(readStartSettings({ ...ends, spillLimit: '0B' }, env).follow.spill.limit).toBe(0)
   })
 

@@ -3,6 +3,7 @@ import type pg from 'pg'
 import pino from 'pino'
 import { FollowerError } from '../src/errors.ts'
 import type { FollowSettings } from '../src/model/follow.ts'
+import { defaultMemoryLimit, shareMemory } from '../src/model/memory.ts'
 import { connect } from '../src/postgres/connect.ts'
 import { parseConninfo } from '../src/postgres/conninfo.ts'
 import type { Ends } from '../src/provision/ends.ts'
@@ -42,6 +43,7 @@ export function followSettings(
     incidentRows: false,
     wait: true,
     acceptNewUpstream: false,
+    memory: shareMemory(defaultMemoryLimit),
     spill: { directory: tmpdir(), limit: 1e15 },
     plugin: 'pgoutput',
     nanAsNull: false,

@@ -69,9 +69,10 @@ class Stream {
       grows: (transaction) => this.grown.push(transaction),
       unclear: () => this.unclear++,
       forged: () => {},
+      memory: 2 ** 25,
       spill: () =>
         new SpillFile({
-          ...{ directory: directory(), limit: 1e12, pressure: () => {} },
+          ...{ directory: directory(), limit: 1e12, unwritten: 2 ** 23, pressure: () => {} },
           changed: (more) => {
             this.spilled += more
           },

@@ -66,6 +66,7 @@ const options: readonly (readonly [flags: string, description: string])[] = [
     '--spill-directory <path>',
     'where large transactions wait (default: $CACHE_DIRECTORY, or temporary files)',
   ],
+  ['--memory-limit <size>', 'of buffers, such as 256MB (default: 128MB)'],
   ['--spill-limit <size>', 'of one transaction on disk, such as 50GB (default: what the disk holds)'],
   [
     '--web-listen <address>',

@@ -3,6 +3,7 @@ import { ExitCode, FollowerError } from '../errors.ts'
 import type { Conninfo } from '../model/conninfo.ts'
 import { type FollowSettings, outputPlugins } from '../model/follow.ts'
 import { parseLsn } from '../model/lsn.ts'
+import { defaultMemoryLimit, shareMemory } from '../model/memory.ts'
 import { onOrdinaryTriggers } from '../model/replication-role.ts'
 import { parseConninfo } from '../postgres/conninfo.ts'
 import { type LogFormat, type LogLevel, logLevels } from '../telemetry/log-level.ts'
@@ -12,7 +13,7 @@ import { checkCopy, defaultJobs, defaultSplit, parseJobs, parseSplit } from './c
 import { parseFollowName, parsePublications, parseSlotName, parseTables } from './names.ts'
 import { checkPlugin } from './plugin.ts'
 import { choice, onOff, parseOptions, via } from './schema.ts'
-import { parseSize, spillDirectory } from './spill.ts'
+import { parseMemory, parseSize, spillDirectory } from './spill.ts'
 import { ValueProblem } from './value-problem.ts'
 import { defaultWebAddress, parseWebAddress } from './web-address.ts'
 
@@ -86,6 +87,7 @@ const startSchema = z.strictObject({
   incidentRows: z.boolean().default(false),
   wait: z.boolean().default(true),
   acceptNewUpstream: z.boolean().default(false),
+  memoryLimit: via(parseMemory).optional(),
   spillDirectory: z.string().min(1, 'an empty path').optional(),
   spillLimit: via(parseSize).optional(),
   logLevel: choice('log level', logLevels).prefault('info'),
@@ -135,6 +137,7 @@ export function readStartSettings(
     incidentRows: parsed.incidentRows,
     wait: parsed.wait,
     acceptNewUpstream: parsed.acceptNewUpstream,
+    memory: shareMemory(parsed.memoryLimit ?? defaultMemoryLimit),
     spill: {
       directory: parsed.spillDirectory ?? spillDirectory(env),
       limit: parsed.spillLimit ?? Number.POSITIVE_INFINITY,

@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { leastMemoryLimit } from '../model/memory.ts'
 import { ValueProblem } from './value-problem.ts'
 
 const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
@@ -12,6 +13,13 @@ export function parseSize(text: string): number {
   if (number === undefined || power < 0)
     throw new ValueProblem(`${text} is no size such as 500MB or 10GB (${units.join(', ')})`)
   return Math.floor(Number(number) * 1024 ** power)
+}
+
+/** As parseSize, for what a follow may keep in memory. */
+export function parseMemory(text: string): number {
+  const bytes = parseSize(text)
+  if (bytes < leastMemoryLimit) throw new ValueProblem(`${text} is less than 16MB, the least`)
+  return bytes
 }
 
 /** Where large transactions wait unless the user says where: systemd's CacheDirectory=, or a place for temporary files. */

@@ -1,5 +1,6 @@
 import type { Conninfo } from './conninfo.ts'
 import type { Lsn } from './lsn.ts'
+import type { MemoryShares } from './memory.ts'
 import type { OnOrdinaryTriggers } from './replication-role.ts'
 
 /** PostgreSQL 18's names of conflicts: https://www.postgresql.org/docs/18/logical-replication-conflicts.html */
@@ -77,6 +78,7 @@ export interface FollowSettings {
   /** False: exit 11 where another follower holds the follow. */
   readonly wait: boolean
   readonly acceptNewUpstream: boolean
+  readonly memory: MemoryShares
   /** Where what of a transaction does not fit into memory waits, and how many bytes of it may. */
   readonly spill: { readonly directory: string; readonly limit: number }
 }

@@ -6,9 +6,6 @@ import type { OpenTransaction } from '../transaction/open.ts'
 import type { TransactionQueue } from '../transaction/queue.ts'
 import { Arriving } from './arriving.ts'
 
-/** Bytes of one batch: beyond this a larger one gains nothing and holds locks for longer. */
-const maxBatchBytes = 8 * 1024 * 1024
-
 /** Changes of one batch: a follower that dies often must get one done in between. The applier takes fewer where they go one by one. */
 const maxBatchChanges = 50_000
 
@@ -23,6 +20,7 @@ export class Pump implements Inbox {
   reached = false
   private readonly tracker: Tracker
   private readonly queue: TransactionQueue
+  private readonly batchBytes: number
   private until: Lsn | undefined
   private readonly isHeld: (transaction: Transaction) => boolean
   private readonly isSkipped: (transaction: Transaction) => boolean
@@ -41,6 +39,8 @@ export class Pump implements Inbox {
   constructor(options: {
     tracker: Tracker
     queue: TransactionQueue
+    /** Bytes of one batch. */
+    batchBytes: number
     until: Lsn | undefined
     /** Transactions that a person said to leave out: xid by the end of the commit. */
     skips: ReadonlyMap<Lsn, number>
@@ -53,6 +53,7 @@ export class Pump implements Inbox {
   }) {
     this.tracker = options.tracker
     this.queue = options.queue
+    this.batchBytes = options.batchBytes
     this.until = options.until
     this.isHeld = options.held ?? (() => false)
     const { skips } = options
@@ -132,7 +133,7 @@ export class Pump implements Inbox {
         continue
       }
       const batch = this.queue.take(
-        maxBatchBytes,
+        this.batchBytes,
         this.single > 0 ? 1 : maxBatchChanges,
         (transaction) => this.isSkipped(transaction) || this.isHeld(transaction),
       )

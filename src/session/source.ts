@@ -20,9 +20,6 @@ import { publicationMissing } from './publication-missing.ts'
 import type { Pump } from './pump.ts'
 import { streamError } from './stream-error.ts'
 
-/** Received and not yet applied: from here the upstream is held back. */
-export const bufferLimit = 64 * 1024 * 1024
-
 /** The way in: stream, or pulled windows; decode, transaction, queue. */
 export interface Source {
   readonly flow: Flow
@@ -74,7 +71,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
       options.decoded(transaction)
       pump.transaction(transaction)
       if (failpointOn('stream.received', connections.stream) !== undefined) flow.hold('stop', true)
-      if (queue.bytes > bufferLimit) flow.hold('queue', true)
+      if (queue.bytes > settings.memory.queue) flow.hold('queue', true)
     },
     passed: (endLsn, duplicate) => {
       if (duplicate) metrics.duplicatesSuppressed.inc({ downstream: settings.name })
@@ -83,9 +80,11 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
     grows: (transaction) => pump.grows(transaction),
     dropped: () => pump.notify(),
     unclear: () => askForWhole('one has schema changes, and subtransactions that were rolled back'),
+    memory: settings.memory.open,
     spill: () =>
       new SpillFile({
         ...settings.spill,
+        unwritten: settings.memory.unwritten,
         pressure: (high) => flow.hold('spill', high),
         changed: (bytes) => metrics.spilledBytes.inc(bytes),
         failed: (error) => (lacksRoom(error) ? askForWhole(error.message) : options.ended(error, false)),

@@ -20,7 +20,7 @@ import { LateWatch, meetLate } from './late.ts'
 import { Observer } from './observe.ts'
 import { Pump } from './pump.ts'
 import { Report } from './report.ts'
-import { bufferLimit, makeSource, type Source } from './source.ts'
+import { makeSource, type Source } from './source.ts'
 import { UnpublishedWatch } from './unpublished.ts'
 import { versionsOf } from './upstream-info.ts'
 import { Watch } from './watch.ts'
@@ -68,6 +68,7 @@ export async function wire(
   const { catchUp, copiedAt } = context
   const pump = new Pump({
     ...{ tracker, queue, until, skips, oneByOne: context.oneByOne, arrives: mayArrive(context) },
+    batchBytes: settings.memory.batch,
     held: ({ ddl, sides }) =>
       copiedAt !== undefined &&
       (ddl ||
@@ -76,7 +77,7 @@ export async function wire(
         )),
   })
   const report = new Report(settings.name, metrics, health, log, tracker, queue)
-  metrics.bufferLimitBytes.set(bufferLimit)
+  metrics.bufferLimitBytes.set(settings.memory.queue)
 
   const source = makeSource(context, {
     position: position.lsn,
@@ -137,7 +138,7 @@ export async function wire(
     health.beat()
     context.progressed()
     acknowledger.acknowledgeSoon()
-    if (queue.bytes < bufferLimit / 2) source.flow.hold('queue', false)
+    if (queue.bytes < settings.memory.queue / 2) source.flow.hold('queue', false)
     if (context.values.mayReturn(tracker.applied, performance.now())) pump.stop()
   }
   const events: ApplyEvents = {

@@ -31,7 +31,9 @@ export interface AssemblerHandlers {
   dropped?(): void
   /** A subtransaction was aborted, and what of a streamed transaction is its part can't be told. */
   unclear?(): void
-  /** A place for what of a transaction goes beyond the memory. */
+  /** Bytes of what is not committed in memory. */
+  readonly memory: number
+  /** A place for what of a transaction goes beyond that. */
   spill(): SpillFile
   /** A message with our prefix outside of a transaction: forged, since the capture's are transactional. */
   forged(): void
@@ -113,12 +115,17 @@ export class Assembler {
     if (this.inTransaction) throw new RangeError('Stream Start within a transaction')
     this.block = this.streamed.get(xid)
     if (this.block) return
-    const { spill } = this.handlers
+    const { spill, memory } = this.handlers
     const grows = (open: OpenTransaction): void => {
       // Where others come in between, most likely one of them is committed first.
       if (this.streamed.size === 1 && this.block?.born === this.commits) this.handlers.grows?.(open)
     }
-    this.block = new StreamedTransaction(xid, { spill, grows }, this.commits, () => this.streamed.size)
+    this.block = new StreamedTransaction(
+      xid,
+      { spill, memory, grows },
+      this.commits,
+      () => this.streamed.size,
+    )
     this.streamed.set(xid, this.block)
   }
 

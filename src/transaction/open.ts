@@ -9,9 +9,6 @@ import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import type { SpillFile } from './spill.ts'
 
-/** Of one transaction, or of all that arrive at the same time. */
-export const memoryLimit = 32 * 1024 * 1024
-
 /** Bytes of a transaction from which on it may be applied while it arrives. Tests set it, so that small ones are, too. */
 const growsFrom = Number(process.env.FOLLOWER_ARRIVING_FROM ?? 4 * 1024 * 1024)
 /** So much more is told of. */
@@ -20,6 +17,8 @@ const growsBy = Math.min(growsFrom, 1024 * 1024)
 export interface OpenHandlers {
   /** So much more of it has come. */
   grows?(transaction: OpenTransaction): void
+  /** Bytes of one transaction, or of all that arrive at the same time, in memory. */
+  readonly memory: number
   /** A place for what goes beyond the memory. */
   spill(): SpillFile
 }
@@ -118,7 +117,7 @@ export class OpenTransaction implements Transaction {
 
   /** What is held of it in memory; the rest waits on disk. */
   protected get memoryLimit(): number {
-    return memoryLimit
+    return this.handlers.memory
   }
 
   /** Nobody will want it any more, once it is not in hand. */

@@ -4,14 +4,13 @@ import path from 'node:path'
 import { ExitCode, FollowerError } from '../errors.ts'
 import type { StoredChunk } from '../model/changes.ts'
 
-/** Handed to the system and not yet written: beyond this the upstream is held back, since a disk may be slower than it. */
-const pressureBytes = 8 * 1024 * 1024
-
 export interface SpillOptions {
   /** Where the file is made. */
   readonly directory: string
   /** Bytes that one transaction may take on disk. */
   readonly limit: number
+  /** Bytes handed to the system and not yet written: beyond this the upstream is held back, since a disk may be slower than it. */
+  readonly unwritten: number
   /** More waits to be written than is good for the memory; or no longer. */
   readonly pressure: (high: boolean) => void
   /** Bytes on disk: more of them, or fewer. */
@@ -60,7 +59,7 @@ export class SpillFile {
     if (this.closing) return
     this.closing = true
     this.options.changed(-this.size)
-    if (this.waiting > pressureBytes) this.options.pressure(false)
+    if (this.waiting > this.options.unwritten) this.options.pressure(false)
     this.closeWhenWritten()
   }
 
@@ -92,9 +91,9 @@ export class SpillFile {
   }
 
   private wait(bytes: number): void {
-    const before = this.waiting > pressureBytes
+    const before = this.waiting > this.options.unwritten
     this.waiting += bytes
-    const now = this.waiting > pressureBytes
+    const now = this.waiting > this.options.unwritten
     if (before !== now && !this.closing) this.options.pressure(now)
   }
 

@@ -7,7 +7,7 @@ import {
   messageTruncate,
   messageUpdate,
 } from '../model/changes.ts'
-import { memoryLimit, type OpenHandlers, OpenTransaction } from './open.ts'
+import { type OpenHandlers, OpenTransaction } from './open.ts'
 
 /** A table's definition: its index, and when it was said. */
 export interface Definition {
@@ -47,7 +47,7 @@ export class StreamedTransaction extends OpenTransaction {
   }
 
   protected override get memoryLimit(): number {
-    return memoryLimit / this.together()
+    return this.handlers.memory / this.together()
   }
 
   /** What follows is of this one. */

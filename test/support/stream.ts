@@ -31,6 +31,7 @@ export class FakeStream {
       },
       passed: () => {},
       forged: () => {},
+      memory: 2 ** 25,
       spill: () => {
         throw new Error('too large for a test')
       },
