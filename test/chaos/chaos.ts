@@ -51,7 +51,15 @@ function mayMeet(one: Fault, other: Fault): boolean {
 
 test(`${minutes} minutes of accidents`, { timeout: (minutes + 30) * 60_000 }, async () => {
   const report = new Report()
-  const about: Record<string, unknown> = { seed, minutes, mode, kind, begins, pair: `${up}-${down}` }
+  const about: Record<string, unknown> = {
+    seed,
+    minutes,
+    mode,
+    kind,
+    begins,
+    plugin: process.env.FOLLOWER_CHAOS_PLUGIN,
+    pair: `${up}-${down}`,
+  }
   try {
     const world = await makeWorld([up, down], seed, begins === 'copy' ? withData : empty)
     if (begins === 'empty') await caughtUp(world, 60_000)

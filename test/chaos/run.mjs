@@ -7,7 +7,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const usage = `npm run chaos -- [--minutes N] [--seed S] [--mode all|process|network|server|session] [--kind TEXT] [--begin empty|copy] [--pair 18-18] [--report FILE]`
+const usage = `npm run chaos -- [--minutes N] [--seed S] [--mode all|process|network|server|session] [--kind TEXT] [--begin empty|copy] [--pair 18-18] [--plugin pgoutput|wal2json] [--report FILE]`
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '1' },
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     kind: { type: 'string', default: '' },
     begin: { type: 'string', default: 'empty' },
     pair: { type: 'string', default: '18-18' },
+    plugin: { type: 'string', default: 'pgoutput' },
     report: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -25,7 +26,8 @@ const problem =
   (!/^\d+$/.test(values.seed) && `--seed ${values.seed} is no whole number`) ||
   (!/^(all|process|network|server|session)$/.test(values.mode) && `--mode ${values.mode} is none`) ||
   (!/^(empty|copy)$/.test(values.begin) && `--begin ${values.begin} is none`) ||
-  (!/^1[4-8]-1[4-8]$/.test(values.pair) && `--pair ${values.pair} is none such as 15-18`)
+  (!/^1[4-8]-1[4-8]$/.test(values.pair) && `--pair ${values.pair} is none such as 15-18`) ||
+  (!/^(pgoutput|wal2json)$/.test(values.plugin) && `--plugin ${values.plugin} is none`)
 if (values.help || problem) {
   console.error(problem ? `${problem}\n${usage}` : usage)
   process.exit(problem ? 2 : 0)
@@ -55,7 +57,7 @@ const [file, ...args] = own
   ? [...namespaces, 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', ...vitest]
   : vitest
 console.error(
-  `chaos: --minutes ${values.minutes} --seed ${values.seed} --mode ${values.mode} --begin ${values.begin} --pair ${values.pair}${values.kind && ` --kind '${values.kind}'`}`,
+  `chaos: --minutes ${values.minutes} --seed ${values.seed} --mode ${values.mode} --begin ${values.begin} --pair ${values.pair} --plugin ${values.plugin}${values.kind && ` --kind '${values.kind}'`}`,
 )
 const { status } = spawnSync(file, args, {
   cwd: root,
@@ -67,6 +69,7 @@ const { status } = spawnSync(file, args, {
     FOLLOWER_CHAOS_MODE: values.mode,
     FOLLOWER_CHAOS_KIND: values.kind,
     FOLLOWER_CHAOS_PAIR: values.pair,
+    FOLLOWER_CHAOS_PLUGIN: values.plugin,
     FOLLOWER_CHAOS_BEGIN: values.begin,
     ...(values.report && { FOLLOWER_CHAOS_REPORT: path.resolve(values.report) }),
     ...(own && { FOLLOWER_CHAOS_NAMESPACE: '1' }),

@@ -72,6 +72,7 @@ const settings = {
   min_wal_size: '32MB',
   checkpoint_timeout: '30s',
 }
+const plugin = process.env.FOLLOWER_CHAOS_PLUGIN ?? 'pgoutput'
 const databaseName = 'shop'
 /** What every session begins with, at both ends, and what no value may be read or written by. */
 const hostile = [
@@ -100,7 +101,12 @@ export async function makeWorld(
   const upstream = inDatabase(up!.conninfo(), databaseName)
   const downstream = inDatabase(down!.conninfo(), databaseName)
   const synchronousCommit = seed % 3 === 0 ? 'off' : 'on'
-  const args = [...['--synchronous-commit', synchronousCommit], ...['--web-listen', '127.0.0.1:0']]
+  const args = [
+    ...['--synchronous-commit', synchronousCommit, '--plugin', plugin],
+    // The load writes none.
+    ...(plugin === 'wal2json' ? ['--nan-as-null'] : []),
+    ...['--web-listen', '127.0.0.1:0'],
+  ]
   const follow: Follow = {
     upstream: through(upstream, upProxy),
     downstream: through(downstream, downProxy),
