@@ -169,7 +169,7 @@ describe('transactions that come before their commit', () => {
       commit(10, 50n),
     )
     expect(s.rows).toEqual([['t:a=1', 't:a=2', 't:a=4', 't:a=5', 't:a=6', 't:a=7', 't:a=11']])
-    expect(s.transactions[0]).toMatchObject({ changes: 7, counts: { insert: 7 } })
+    expect(s.transactions[0]).toMatchObject({ changes: 7, inserts: 7 })
     expect(s.unclear).toBe(0)
   })
 

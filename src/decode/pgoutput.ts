@@ -1,5 +1,20 @@
+import type { Lsn } from '../model/lsn.ts'
 import type { Relation, RelationColumn } from '../model/relation.ts'
 import type { DecodeSink } from './sink.ts'
+
+/** Of the bytes that were read last: each chunk of the socket holds hundreds of messages. */
+let view: DataView = new DataView(new ArrayBuffer(0))
+
+/** As Buffer.readBigInt64BE, in one step instead of four. */
+function int64(buffer: Buffer, offset: number): bigint {
+  if (view.buffer !== buffer.buffer) view = new DataView(buffer.buffer)
+  return view.getBigInt64(buffer.byteOffset + offset)
+}
+
+function lsnAt(buffer: Buffer, offset: number): Lsn {
+  if (view.buffer !== buffer.buffer) view = new DataView(buffer.buffer)
+  return view.getBigUint64(buffer.byteOffset + offset)
+}
 
 /**
  * Decodes one message of pgoutput, protocol version 1.
@@ -16,18 +31,10 @@ export function decodePgoutput(buffer: Buffer, offset: number, length: number, s
       sink.row(buffer.readUInt32BE(offset + 1), buffer, offset, length)
       break
     case 0x42: // B
-      sink.begin(
-        buffer.readBigUInt64BE(offset + 1),
-        buffer.readBigInt64BE(offset + 9),
-        buffer.readUInt32BE(offset + 17),
-      )
+      sink.begin(lsnAt(buffer, offset + 1), int64(buffer, offset + 9), buffer.readUInt32BE(offset + 17))
       break
     case 0x43: // C, flags
-      sink.commit(
-        buffer.readBigUInt64BE(offset + 2),
-        buffer.readBigUInt64BE(offset + 10),
-        buffer.readBigInt64BE(offset + 18),
-      )
+      sink.commit(lsnAt(buffer, offset + 2), lsnAt(buffer, offset + 10), int64(buffer, offset + 18))
       break
     case 0x52: // R
       sink.relation(readRelation(buffer, offset + 1, offset + length))

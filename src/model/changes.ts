@@ -44,8 +44,10 @@ export interface Transaction {
   readonly sides: readonly SideMessage[]
   readonly ddl: boolean
   readonly changes: number
-  /** Changes by operation. */
-  readonly counts: OperationCounts
+  readonly inserts: number
+  readonly updates: number
+  readonly deletes: number
+  readonly truncates: number
   readonly bytes: number
   /** How many of `bytes` are held in memory. */
   readonly memory: number
@@ -71,13 +73,6 @@ export function relationsIn(batch: readonly Transaction[]): Relation[] {
   return [...found]
 }
 
-export interface OperationCounts {
-  insert: number
-  update: number
-  delete: number
-  truncate: number
-}
-
 const chunkSize = 256 * 1024
 const header = 8
 
@@ -87,17 +82,21 @@ const header = 8
  */
 export class ChangeWriter {
   chunk: Buffer
+  /** It and nothing else: an array for all transactions that begin and end in it. */
+  alone: readonly Buffer[]
   offset = 0
   private readonly size: number
 
   constructor(size = chunkSize) {
     this.size = size
     this.chunk = Buffer.allocUnsafeSlow(size)
+    this.alone = [this.chunk]
   }
 
   /** Goes on with a copy of what stands before `end` in another chunk. */
   begin(chunk: Buffer, end: number): void {
     this.chunk = Buffer.allocUnsafeSlow(Math.max(this.size, end))
+    this.alone = [this.chunk]
     chunk.copy(this.chunk, 0, 0, end)
     this.offset = end
   }
@@ -109,6 +108,7 @@ export class ChangeWriter {
       // A zero length tells the reader that the rest of the chunk is empty.
       if (this.offset + 4 <= this.chunk.length) this.chunk.writeUInt32LE(0, this.offset)
       this.chunk = Buffer.allocUnsafeSlow(Math.max(this.size, header + length))
+      this.alone = [this.chunk]
       this.offset = 0
       begun = true
     }

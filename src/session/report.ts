@@ -2,7 +2,7 @@ import type { ApplyEvents } from '../apply/events.ts'
 import { placeContext } from '../apply/place.ts'
 import type { Ways } from '../apply/ways.ts'
 import { failpointHits } from '../failpoints.ts'
-import type { OperationCounts, Transaction } from '../model/changes.ts'
+import type { Transaction } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Tracker } from '../progress/tracker.ts'
 import type { Flow } from '../stream/flow.ts'
@@ -16,15 +16,15 @@ export function unixMilliseconds(time: bigint): number {
   return Number(time / 1000n) + 946_684_800_000
 }
 
-function noCounts(): OperationCounts {
+function noCounts() {
   return { insert: 0, update: 0, delete: 0, truncate: 0 }
 }
 
-function count(sum: OperationCounts, more: OperationCounts): void {
-  sum.insert += more.insert
-  sum.update += more.update
-  sum.delete += more.delete
-  sum.truncate += more.truncate
+function count(sum: ReturnType<typeof noCounts>, more: Transaction): void {
+  sum.insert += more.inserts
+  sum.update += more.updates
+  sum.delete += more.deletes
+  sum.truncate += more.truncates
 }
 
 const everyMs = 1000
@@ -76,7 +76,7 @@ export class Report {
   /** Once for each transaction: only noted here, and told with the next batch or second. */
   decoded(transaction: Transaction): void {
     this.decodedTransactions++
-    count(this.decodedCounts, transaction.counts)
+    count(this.decodedCounts, transaction)
   }
 
   private tellDecoded(): void {
@@ -102,7 +102,7 @@ export class Report {
     for (const transaction of batch) {
       rows += transaction.changes
       bytes += transaction.bytes
-      count(counts, transaction.counts)
+      count(counts, transaction)
     }
     const latency = Date.now() - unixMilliseconds(batch[0]!.commitTime)
     metrics.latencySeconds.observe({ downstream }, Math.max(0, latency) / 1000)

@@ -14,6 +14,7 @@ import { ddlPrefix } from '../model/ddl-message.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { OpenTransaction } from './open.ts'
+import { Pattern } from './pattern.ts'
 import type { SpillFile } from './spill.ts'
 import { type Definition, StreamedTransaction } from './streamed.ts'
 
@@ -61,8 +62,8 @@ export class Assembler {
   /** Definitions and commits so far: what came first. */
   private said = 0
   private commits = 0
-  /** Of the transaction before: one after the other mostly does the same to the same tables. */
-  private operations = new Map<Relation, number>()
+  /** What the transaction before did. */
+  private pattern = new Pattern()
 
   /** `position`: commits that end at or before it are in progress already (P4). */
   constructor(position: Lsn, handlers: AssemblerHandlers) {
@@ -82,7 +83,7 @@ export class Assembler {
 
   begin(commitLsn: Lsn, commitTime: bigint, xid: number): void {
     if (this.open) throw new RangeError('Begin within a transaction')
-    this.open = new OpenTransaction(xid, this.writer, this.handlers)
+    this.open = new OpenTransaction(xid, this.writer, this.handlers, this.pattern)
     this.open.commitLsn = commitLsn
     this.open.commitTime = commitTime
     // Whether it is in progress already (P4) is said by its end alone.
@@ -106,8 +107,7 @@ export class Assembler {
     }
     this.commits++
     open.commit(commitLsn, endLsn, commitTime)
-    if (sameOperations(open.relations, this.operations)) open.relations = this.operations
-    else this.operations = open.relations
+    this.pattern = open.pattern
     this.handlers.transaction(open)
   }
 
@@ -201,13 +201,13 @@ export class Assembler {
     open.append(index, buffer, offset, length)
     const type = buffer[offset]
     if (type === messageInsert) {
-      open.counts.insert++
+      open.inserts++
       open.touch(relation, operationInsert)
     } else if (type === messageUpdate) {
-      open.counts.update++
+      open.updates++
       open.touch(relation, operationUpdate)
     } else {
-      open.counts.delete++
+      open.deletes++
       open.touch(relation, operationDelete)
     }
   }
@@ -219,7 +219,7 @@ export class Assembler {
     if (relations.length === 0) return
     const open = this.opened()
     for (const relation of relations) open.touch(relation, operationTruncate)
-    open.counts.truncate++
+    open.truncates++
     open.appendSide({ kind: 'truncate', relations, restartIdentity }, messageTruncate)
   }
 
@@ -245,12 +245,6 @@ export class Assembler {
     if (!definition) throw new RangeError(`no Relation message for OID ${oid}`)
     return definition.index
   }
-}
-
-function sameOperations(a: ReadonlyMap<Relation, number>, b: ReadonlyMap<Relation, number>): boolean {
-  if (a.size !== b.size) return false
-  for (const [relation, operation] of a) if (b.get(relation) !== operation) return false
-  return true
 }
 
 function withTypeNames(relation: Relation, types: ReadonlyMap<number, string>): Relation {

@@ -1,12 +1,7 @@
-import type {
-  ChangeWriter,
-  OperationCounts,
-  SideMessage,
-  StoredChunk,
-  Transaction,
-} from '../model/changes.ts'
+import type { ChangeWriter, SideMessage, StoredChunk, Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
+import { Pattern } from './pattern.ts'
 import type { SpillFile } from './spill.ts'
 
 /** Bytes of a transaction from which on it may be applied while it arrives. Tests set it, so that small ones are, too. */
@@ -23,19 +18,25 @@ export interface OpenHandlers {
   spill(): SpillFile
 }
 
+/** Few transactions have any: never written to. */
+const noSides: SideMessage[] = []
+
 /** Becomes the committed transaction: small ones come by the thousand, and each object more is felt. */
 export class OpenTransaction implements Transaction {
   commitLsn = 0n
   endLsn = 0n
   commitTime = 0n
-  readonly chunks: (Buffer | StoredChunk)[]
+  /** Mostly one, and then the same array for all that lie in it: it is never written to. */
+  chunks: readonly (Buffer | StoredChunk)[]
   readonly start: number
   end = 0
-  relations = new Map<Relation, number>()
-  readonly sides: SideMessage[] = []
+  sides = noSides
   ddl = false
   changes = 0
-  readonly counts: OperationCounts = { insert: 0, update: 0, delete: 0, truncate: 0 }
+  inserts = 0
+  updates = 0
+  deletes = 0
+  truncates = 0
   bytes = 0
   /** Bytes of its own chunks in memory. */
   protected held = 0
@@ -57,12 +58,18 @@ export class OpenTransaction implements Transaction {
   private file: SpillFile | undefined
   private lastRelation: Relation | undefined
   private lastOperation = 0
+  /** What the one before did, and what of that this one has done. */
+  private readonly like: Pattern
+  private done = 0
+  /** What is done, once it is something else. */
+  private unlike: Map<Relation, number> | undefined
 
-  constructor(xid: number, writer: ChangeWriter, handlers: OpenHandlers) {
+  constructor(xid: number, writer: ChangeWriter, handlers: OpenHandlers, like: Pattern) {
     this.xid = xid
     this.writer = writer
     this.handlers = handlers
-    this.chunks = [writer.chunk]
+    this.like = like
+    this.chunks = writer.alone
     this.start = writer.offset
   }
 
@@ -91,7 +98,7 @@ export class OpenTransaction implements Transaction {
     if (this.writer.append(relation, source, offset, length)) {
       this.held += this.writer.chunk.length
       if (this.held > this.memoryLimit) this.spill()
-      this.chunks.push(this.writer.chunk)
+      this.own().push(this.writer.chunk)
     }
     this.changes++
     this.bytes += length
@@ -105,13 +112,13 @@ export class OpenTransaction implements Transaction {
 
   /** It as it is now. */
   view(): Transaction {
-    const { xid, commitLsn, endLsn, commitTime, chunks, start, sides, ddl, changes, counts, bytes, memory } =
-      this
+    const { xid, commitLsn, endLsn, commitTime, chunks, start, sides, ddl, changes, bytes, memory } = this
+    const { inserts, updates, deletes, truncates } = this
     // More tables may come.
     const relations = new Map(this.relations)
     return {
-      ...{ xid, commitLsn, endLsn, commitTime, chunks, start, sides, ddl, changes, counts, bytes, memory },
-      ...{ relations, end: this.offset },
+      ...{ xid, commitLsn, endLsn, commitTime, chunks, start, sides, ddl, changes, bytes, memory },
+      ...{ inserts, updates, deletes, truncates, relations, end: this.offset },
     }
   }
 
@@ -131,7 +138,24 @@ export class OpenTransaction implements Transaction {
     if (relation === this.lastRelation && operation === this.lastOperation) return
     this.lastRelation = relation
     this.lastOperation = operation
-    this.relations.set(relation, (this.relations.get(relation) ?? 0) | operation)
+    if (this.unlike === undefined) {
+      const bit = this.like.bit(relation, operation)
+      this.done |= bit
+      if (bit !== 0) return
+      this.unlike = this.like.part(this.done)
+    }
+    this.unlike.set(relation, (this.unlike.get(relation) ?? 0) | operation)
+  }
+
+  get relations(): ReadonlyMap<Relation, number> {
+    if (this.unlike === undefined && this.done === this.like.bits) return this.like.operations
+    return this.unlike ?? this.like.part(this.done)
+  }
+
+  /** What the next one may be like. */
+  get pattern(): Pattern {
+    if (this.unlike === undefined && this.done === this.like.bits) return this.like
+    return new Pattern(this.relations)
   }
 
   release(): void {
@@ -146,14 +170,21 @@ export class OpenTransaction implements Transaction {
       const chunk = this.chunks[this.oldest]!
       if ('load' in chunk) continue
       this.file ??= this.handlers.spill()
-      this.chunks[this.oldest] = this.file.store(chunk)
+      this.own()[this.oldest] = this.file.store(chunk)
       this.held -= chunk.length
     }
+  }
+
+  /** Chunks that nobody else shares. */
+  protected own(): (Buffer | StoredChunk)[] {
+    if (this.chunks.length === 1) this.chunks = [...this.chunks]
+    return this.chunks as (Buffer | StoredChunk)[]
   }
 
   /** A message without rows: one byte of type, and the index of what it says. */
   appendSide(side: SideMessage, type: number): void {
     this.append(this.sides.length, Buffer.of(type), 0, 1)
+    if (this.sides === noSides) this.sides = []
     this.sides.push(side)
     if (side.kind === 'ddl') this.bytes += side.content.length
   }

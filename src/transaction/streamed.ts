@@ -8,6 +8,7 @@ import {
   messageUpdate,
 } from '../model/changes.ts'
 import { type OpenHandlers, OpenTransaction } from './open.ts'
+import { Pattern } from './pattern.ts'
 
 /** A table's definition: its index, and when it was said. */
 export interface Definition {
@@ -40,7 +41,7 @@ export class StreamedTransaction extends OpenTransaction {
 
   /** `together`: how many are sent at the same time. */
   constructor(xid: number, handlers: OpenHandlers, born: number, together: () => number) {
-    super(xid, new ChangeWriter(chunkSize), handlers)
+    super(xid, new ChangeWriter(chunkSize), handlers, new Pattern())
     this.subxid = xid
     this.born = born
     this.together = together
@@ -85,8 +86,7 @@ export class StreamedTransaction extends OpenTransaction {
     const last = this.chunks[chunk]!
     const bytes = 'load' in last ? last.load() : last
     this.writer.begin(bytes, offset)
-    this.chunks.length = chunk
-    this.chunks.push(this.writer.chunk)
+    this.chunks = [...this.chunks.slice(0, chunk), this.writer.chunk]
     this.oldest = Math.max(1, Math.min(this.oldest, chunk))
     this.held = 0
     for (const each of this.chunks) if (!('load' in each)) this.held += each.length
@@ -96,11 +96,10 @@ export class StreamedTransaction extends OpenTransaction {
   private forget(cursor: ChangeCursor): void {
     this.changes--
     this.bytes -= cursor.length
-    const { counts } = this
-    if (cursor.type === messageInsert) counts.insert--
-    else if (cursor.type === messageUpdate) counts.update--
-    else if (cursor.type === messageDelete) counts.delete--
-    else if (cursor.type === messageTruncate) counts.truncate--
+    if (cursor.type === messageInsert) this.inserts--
+    else if (cursor.type === messageUpdate) this.updates--
+    else if (cursor.type === messageDelete) this.deletes--
+    else if (cursor.type === messageTruncate) this.truncates--
     else {
       const side = this.sides[cursor.index]
       if (side?.kind === 'ddl') this.bytes -= side.content.length
