@@ -10,6 +10,9 @@ export const netReplace = 4
 /** An INSERT and then a DELETE: done all the same, since the INSERT may meet a row that is there. */
 export const netPass = 5
 
+/** Twice a number of this many times 2^32 has room for one more bit. */
+const exactHigh = 2 ** 19
+
 /** What `add` did: took the change; or needs what was taken before to be applied first, or the change to be applied by itself then. */
 export type Taken = 'taken' | 'full' | 'alone'
 
@@ -20,7 +23,7 @@ export type Taken = 'taken' | 'full' | 'alone'
  */
 export class NetChanges {
   private readonly key: readonly number[]
-  private readonly places = new Map<string, number>()
+  private readonly places = new Map<string | number, number>()
   private states = new Uint8Array(1024)
   private offsets = new Uint32Array(1024)
   private readonly buffers: Buffer[] = []
@@ -50,7 +53,7 @@ export class NetChanges {
     const { type } = change
     const isInsert = type === messageInsert
     if (!isInsert && type !== messageDelete && !this.isWhole(change)) return 'alone'
-    const key = keyText(isInsert ? change.newTuple : change.identity, this.key)
+    const key = keyOf(isInsert ? change.newTuple : change.identity, this.key)
     const at = this.places.get(key)
     if (at === undefined) {
       const state = isInsert ? netInsert : type === messageDelete ? netDelete : netUpdate
@@ -83,7 +86,7 @@ export class NetChanges {
     return old === oldNone || this.key.every((column) => newTuple.sameValue(column, oldTuple))
   }
 
-  private append(key: string, state: number, buffer: Buffer, offset: number): void {
+  private append(key: string | number, state: number, buffer: Buffer, offset: number): void {
     const at = this.buffers.length
     if (at === this.states.length) this.grow()
     this.places.set(key, at)
@@ -102,12 +105,22 @@ export class NetChanges {
   }
 }
 
-/** The bytes of the key's values; of several, so that no two keys have the same text. */
-function keyText(tuple: Tuple, key: readonly number[]): string {
-  if (key.length === 1) return valueText(tuple, key[0]!)
+/** The bytes of the key's values; of several, so that no two keys have the same text. Mostly it is one integer, of which no text needs to be made. */
+function keyOf(tuple: Tuple, key: readonly number[]): string | number {
+  if (key.length === 1) return numberOf(tuple, key[0]!) ?? valueText(tuple, key[0]!)
   let text = ''
   for (const column of key) text += `${tuple.length[column]!}:${valueText(tuple, column)}`
   return text
+}
+
+/** Another number for each value of four bytes, and for each of eight that is exact as a number. */
+function numberOf({ buffer, start, length }: Tuple, column: number): number | undefined {
+  const at = start[column]!
+  if (length[column] === 4) return buffer.readInt32BE(at) * 2
+  if (length[column] !== 8) return undefined
+  const high = buffer.readInt32BE(at)
+  if (high >= exactHigh || high < -exactHigh) return undefined
+  return (high * 2 ** 32 + buffer.readUInt32BE(at + 4)) * 2 + 1
 }
 
 function valueText({ buffer, start, length }: Tuple, column: number): string {
