@@ -35,10 +35,11 @@ it('carries 300 MB of bytea and 700 MB of text in one field', { timeout: 300_000
   console.info(`300 MB of bytea, 700 MB of text: ${Math.round(peak(f) / MB)} MB resident at most`)
 })
 
-const tooLarge: readonly [what: string, pair: Pair, values: string][] = [
-  ['field', '18', 'v || v, NULL'],
-  ['row', '18', 'v, v'],
-  ['row', '15', 'v, v'],
+const asText = ['--binary', 'off']
+const tooLarge: readonly [what: string, pair: Pair, values: string, args: readonly string[]][] = [
+  ['field', '18', 'v, NULL', asText],
+  ['row', '15', 'v, v', asText],
+  ['row in binary', '18', 'v, v', []],
 ]
 
 it.each(tooLarge.filter(([, pair]) => available(pair)))(
@@ -46,17 +47,33 @@ it.each(tooLarge.filter(([, pair]) => available(pair)))(
   {
     timeout: 300_000,
   },
-  async (_, pair, values) => {
-    const f = await follow({ pair, before: ['CREATE TABLE t(a int PRIMARY KEY, b bytea, c bytea)'] })
+  async (_, pair, values, args) => {
+    const f = await follow({ pair, args, before: ['CREATE TABLE t(a int PRIMARY KEY, b bytea, c bytea)'] })
     await script(
       f.upstream,
-      `INSERT INTO t SELECT 1, ${values} FROM (SELECT decode(repeat('00ff5c27', ${75 * MB}), 'hex') AS v) x`,
+      `CREATE TEMP TABLE x AS SELECT v || v AS v FROM (SELECT decode(repeat('00ff5c27', ${75 * MB}), 'hex') AS v) y;
+       INSERT INTO t SELECT 1, ${values} FROM x`,
     )
     const stopped = await failure(f.follower, 8)
     expect(stopped).toMatchObject({ code: 'FLW-333', context: { lsn: expect.stringMatching(/\//) } })
     expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('0')
   },
 )
+
+it('carries in binary a row that is too large as text', { timeout: 300_000 }, async () => {
+  const f = await follow({ before: ['CREATE TABLE t(a int PRIMARY KEY, b bytea, c bytea)'] })
+  await script(
+    f.upstream,
+    `INSERT INTO t SELECT 1, v, v FROM (SELECT decode(repeat('00ff5c27', ${75 * MB}), 'hex') AS v) x`,
+  )
+  await f.follower.until(
+    async () => (await value(f.downstream, 'SELECT count(*) FROM t')) === '1',
+    'the row',
+    240_000,
+  )
+  const [up, down] = await f.both('SELECT a, md5(b) AS b, md5(c) AS c FROM t')
+  expect(down).toBe(up)
+})
 
 it('holds of a large transaction no more than a small part', { timeout: 900_000 }, async () => {
   const rows = Number(process.env.FOLLOWER_ROWS ?? 3_000_000)
