@@ -7,7 +7,7 @@ import type { ConnectOptions } from './end.ts'
 import { failpointOn } from './failpoint.ts'
 import { pins } from './pins.ts'
 import { refusePooler } from './pooler.ts'
-import { destroyClient } from './socket.ts'
+import { bulkSocket, destroyClient } from './socket.ts'
 import { socketErrno, sqlstate } from './sqlstate.ts'
 import { isTlsFailure, type Transport, transports } from './tls.ts'
 
@@ -150,6 +150,7 @@ function createClient(options: ConnectOptions, transport: Transport): pg.Client 
     application_name: options.applicationName,
     keepAlive: true,
     keepAliveInitialDelayMillis: keepAliveMillis,
+    ...(options.bulk && transport === false && { stream: bulkSocket }),
     types: { getTypeParser: () => (value: string) => value },
     ...(options.replication ? { replication: 'database' } : {}),
   }

@@ -57,11 +57,14 @@ export async function openConnections(
     for (const client of open) client.removeAllListeners('end')
     await Promise.all(open.map(endClient))
   }
-  const add = async (end: End, replication = false): Promise<pg.Client> => {
+  const add = async (
+    end: End,
+    how: { readonly replication?: boolean; readonly bulk?: boolean } = {},
+  ): Promise<pg.Client> => {
     const conninfo = settings[end]
     const suffix = end === 'downstream' ? ':downstream' : ''
     const applicationName = settings.applicationName.slice(0, 63 - suffix.length) + suffix
-    const client = await connect({ end, conninfo, applicationName, replication, signal })
+    const client = await connect({ end, conninfo, applicationName, signal, ...how })
     open.push(client)
     past.add(sessionKey(end, String((client as { processID?: number }).processID)))
     client.once('end', () => lost(end, connectionLost(end, conninfo.display)))
@@ -81,7 +84,7 @@ export async function openConnections(
       for (const client of clients) open.splice(open.indexOf(client), 1)
     }
     const another = async (): Promise<pg.Client> => {
-      const client = await add('upstream')
+      const client = await add('upstream', { bulk: true })
       await requireSameServer('upstream', upstream, client)
       return client
     }
@@ -92,7 +95,7 @@ export async function openConnections(
     }
     const ends = { lock, apply, upstream, another, leave, release, close }
     const withStream = async (): Promise<Connections> => {
-      const stream = await add('upstream', true)
+      const stream = await add('upstream', { replication: true, bulk: true })
       streams.push(stream)
       await requireSameServer('upstream', upstream, stream)
       return { ...ends, withStream, stream }
