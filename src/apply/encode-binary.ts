@@ -1,4 +1,5 @@
 import { type Tuple, valueBinary, valueNull } from '../model/tuple.ts'
+import { giveBlock, blockSize as smallest, takeBlock } from '../postgres/blocks.ts'
 import type { ArrayEncoder, RowEncoder } from './encode.ts'
 import { TextWanted } from './text-wanted.ts'
 
@@ -18,7 +19,7 @@ const longValue = 64
 export class BinaryRows implements RowEncoder {
   rows = 0
   private full: Buffer[] = []
-  private block = Buffer.alloc(0)
+  private block: Buffer = Buffer.alloc(0)
   private at = 0
 
   add(tuple: Tuple, columns: readonly number[]): void {
@@ -56,7 +57,7 @@ export class BinaryRows implements RowEncoder {
 
   private next(bytes: number): void {
     this.end()
-    this.block = Buffer.allocUnsafeSlow(Math.max(blockSize, copyHeader + bytes))
+    this.block = takeBlock(Math.max(blockSize, copyHeader + bytes))
     this.at = copyHeader
   }
 
@@ -65,7 +66,6 @@ export class BinaryRows implements RowEncoder {
     this.block[0] = 0x64
     this.block.writeInt32BE(this.at - 1, 1)
     this.full.push(this.block.subarray(0, this.at))
-    // What was handed over is not touched again.
     this.block = Buffer.alloc(0)
     this.at = 0
   }
@@ -77,7 +77,7 @@ export class BinaryRows implements RowEncoder {
  */
 export class BinaryArray implements ArrayEncoder {
   private readonly element: number
-  private buffer = Buffer.allocUnsafeSlow(64 * 1024)
+  private buffer: Buffer = Buffer.alloc(0)
   private at = 0
   private count = 0
   private nulls = 0
@@ -88,7 +88,7 @@ export class BinaryArray implements ArrayEncoder {
   }
 
   begin(): void {
-    this.buffer = Buffer.allocUnsafeSlow(Math.max(64 * 1024, this.at + (this.at >> 3)))
+    this.buffer = takeBlock(Math.max(smallest, this.at + (this.at >> 3)))
     this.at = 20
     this.count = 0
     this.nulls = 0
@@ -115,8 +115,9 @@ export class BinaryArray implements ArrayEncoder {
 
   private room(bytes: number): void {
     if (this.at + bytes <= this.buffer.length) return
-    const larger = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.at + bytes))
+    const larger = takeBlock(Math.max(this.buffer.length * 2, this.at + bytes))
     this.buffer.copy(larger, 0, 0, this.at)
+    giveBlock(this.buffer)
     this.buffer = larger
   }
 }

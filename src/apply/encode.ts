@@ -1,4 +1,5 @@
 import { type Tuple, valueNull } from '../model/tuple.ts'
+import { giveBlock, blockSize as smallest, takeBlock } from '../postgres/blocks.ts'
 
 const blockSize = 256 * 1024
 /** Type byte and length of a CopyData message. */
@@ -95,7 +96,7 @@ export class CopyRows implements RowEncoder {
 }
 
 function newBlock(): Buffer {
-  return Buffer.allocUnsafeSlow(blockSize)
+  return takeBlock(blockSize)
 }
 
 /** Tab, line feed, carriage return, backslash. */
@@ -108,12 +109,11 @@ function isSpecial(byte: number): boolean {
  * https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
  */
 export class ArrayText implements ArrayEncoder {
-  private buffer = Buffer.allocUnsafeSlow(64 * 1024)
+  private buffer: Buffer = Buffer.alloc(0)
   private at = 0
 
   begin(): void {
-    // What was handed over is not touched again.
-    this.buffer = Buffer.allocUnsafeSlow(Math.max(64 * 1024, this.at * 2))
+    this.buffer = takeBlock(Math.max(smallest, this.at * 2))
     this.buffer[0] = 0x7b
     this.at = 1
   }
@@ -147,8 +147,9 @@ export class ArrayText implements ArrayEncoder {
 
   private room(bytes: number): void {
     if (this.at + bytes <= this.buffer.length) return
-    const larger = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.at + bytes))
+    const larger = takeBlock(Math.max(this.buffer.length * 2, this.at + bytes))
     this.buffer.copy(larger, 0, 0, this.at)
+    giveBlock(this.buffer)
     this.buffer = larger
   }
 }

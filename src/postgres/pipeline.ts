@@ -1,4 +1,5 @@
 import type pg from 'pg'
+import { giveBlock } from './blocks.ts'
 import { FrameReader } from './frames.ts'
 import { commandCount, readServerError, type ServerError } from './response.ts'
 import { destroyClient, socketOf, takeSocket } from './socket.ts'
@@ -87,18 +88,18 @@ export class Pipeline {
   }
 
   /**
-   * COPY … FROM STDIN and its data, in messages. The server reads them from the pipeline like any other ones, and passes
+   * COPY … FROM STDIN and its data, in messages, whose blocks are given back. The server reads them from the pipeline like any other ones, and passes
    * over them where it refuses the statement.
    * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-COPY
    */
   copy(sql: string, data: readonly Buffer[], rows: number): void {
     this.expected.set(this.sent, rows)
     this.statement(sql)
-    for (const message of data) this.writer.raw(message)
+    for (const message of data) this.writer.raw(message, () => giveBlock(message))
     this.writer.message('c')
   }
 
-  /** Runs a statement that the server knows, and that is to meet so many rows. */
+  /** Runs a statement that the server knows, and that is to meet so many rows. The values' blocks are given back. */
   bindValues(name: string, values: readonly Buffer[], rows: number, binary: boolean): void {
     this.expected.set(this.sent, rows)
     this.writer.bind(
@@ -107,7 +108,7 @@ export class Pipeline {
       values.reduce((sum, value) => sum + value.length, 0),
       binary,
     )
-    for (const value of values) this.writer.value(value, 0, value.length)
+    for (const value of values) this.writer.value(value, 0, value.length, () => giveBlock(value))
     this.writer.endBindAndExecute()
   }
 

@@ -1,18 +1,19 @@
 import type { Socket } from 'node:net'
+import { giveBlock, takeBlock } from './blocks.ts'
 
 const blockSize = 256 * 1024
 /** Values from this size are handed to the socket as they are, without copying. */
 const largeValue = 64 * 1024
 
 /**
- * Builds frontend messages in blocks and hands full blocks to the socket. Handed-over bytes are never
- * touched again, since the socket may still hold them.
+ * Builds frontend messages in blocks and hands full blocks to the socket. Handed-over bytes are not
+ * touched before the socket has written them.
  * https://www.postgresql.org/docs/current/protocol-message-formats.html
  */
 export class MessageWriter {
   /** How many Execute messages were written. */
   executes = 0
-  private block: Buffer = Buffer.allocUnsafeSlow(blockSize)
+  private block: Buffer = takeBlock(blockSize)
   private at = 0
   private sent = 0
   private readonly socket: Socket
@@ -24,12 +25,10 @@ export class MessageWriter {
   /** Sends what is held. */
   flush(): void {
     if (this.at === this.sent) return
-    this.socket.write(this.block.subarray(this.sent, this.at))
-    this.sent = this.at
-    if (this.block.length - this.at < blockSize / 8) {
-      this.block = Buffer.allocUnsafeSlow(blockSize)
-      this.at = 0
-      this.sent = 0
+    if (this.block.length - this.at < blockSize / 8) this.next(blockSize)
+    else {
+      this.socket.write(this.block.subarray(this.sent, this.at))
+      this.sent = this.at
     }
   }
 
@@ -40,8 +39,15 @@ export class MessageWriter {
 
   private room(bytes: number): void {
     if (this.at + bytes <= this.block.length) return
-    if (this.at > this.sent) this.socket.write(this.block.subarray(this.sent, this.at))
-    this.block = Buffer.allocUnsafeSlow(Math.max(blockSize, bytes))
+    this.next(Math.max(blockSize, bytes))
+  }
+
+  /** Sends what is held, and goes on in another block. */
+  private next(bytes: number): void {
+    const { block } = this
+    // What was sent of it before is written by then, too.
+    if (this.at > this.sent) this.socket.write(block.subarray(this.sent, this.at), () => giveBlock(block))
+    this.block = takeBlock(bytes)
     this.at = 0
     this.sent = 0
   }
@@ -87,24 +93,26 @@ export class MessageWriter {
     this.int32(-1)
   }
 
-  value(source: Buffer, from: number, length: number): void {
+  /** `written`: called once nobody reads the source any more. */
+  value(source: Buffer, from: number, length: number, written?: () => void): void {
     if (length < largeValue) {
       this.room(4 + length)
       this.int32(length)
       source.copy(this.block, this.at, from, from + length)
       this.at += length
+      written?.()
       return
     }
     this.room(4)
     this.int32(length)
     this.flush()
-    this.socket.write(source.subarray(from, from + length))
+    this.socket.write(source.subarray(from, from + length), written)
   }
 
-  /** Hands over bytes that are whole messages already. */
-  raw(bytes: Buffer): void {
+  /** Hands over bytes that are whole messages already. `written`: as in `value`. */
+  raw(bytes: Buffer, written: () => void): void {
     this.flush()
-    this.socket.write(bytes)
+    this.socket.write(bytes, written)
   }
 
   /** Ends Bind and runs the portal to its end. */
