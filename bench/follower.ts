@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Consumer } from './consumer.ts'
+import { run } from './sql.ts'
 
 /** dist/ of the project; this file runs from .cache/bench/bench. */
 const cli = fileURLToPath(new URL('../../../dist/cli.js', import.meta.url))
@@ -47,6 +48,8 @@ export function follower(name: string, args: readonly string[] = []): Consumer {
           if (child.exitCode !== null) throw new Error(`follower ended:\n${said.slice(-20).join('\n')}`)
           child.kill('SIGTERM')
           await once(child, 'exit')
+          // The publication for all tables has it, too, and a subscription that is made later would miss it.
+          await run(place.up.conninfo(place.upstreamDatabase), 'DROP SCHEMA follower CASCADE')
         },
       }
     },
