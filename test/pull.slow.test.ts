@@ -4,7 +4,7 @@ import { TcpProxy } from './chaos/proxy.ts'
 import { compareDatabases } from './support/comparator.ts'
 import { failure } from './support/failure.ts'
 import { follow } from './support/follow.ts'
-import { runFollower } from './support/follower.ts'
+import { followerCommand, runFollower } from './support/follower.ts'
 import { drain, json, nothingLeft, pulled, pulling, streamedBecause } from './support/pull.ts'
 import { available, cluster, databases, hasWal2json, type Pair } from './support/servers.ts'
 import { client, query, script, statements, value } from './support/sql.ts'
@@ -197,9 +197,21 @@ describe('pulling', { timeout: 120_000 }, () => {
         ahead[0]!.lsn,
       ]),
     ).toBe('t')
+    const ends = f.args.slice(1)
+    const status = JSON.parse((await followerCommand(['status', ...ends, '--json'])).stdout)
+    expect(status).toMatchObject({
+      state: 'following',
+      slot: { active: false, pulledBy: { applicationName: `follower/${f.name}` } },
+    })
+    expect((await followerCommand(['status', ...ends])).stdout).toContain(
+      'its backlog is pulled by follower/',
+    )
     await lock.query('ROLLBACK')
     await lock.end()
     await f.settle()
+    expect(JSON.parse((await followerCommand(['status', ...ends, '--json'])).stdout)).toMatchObject({
+      slot: { active: true, pulledBy: null },
+    })
     expect(await f.stop()).toBe(0)
     expect(await compareDatabases(f.upstream, f.downstream)).toEqual([])
   })

@@ -88,10 +88,14 @@ function some(names: readonly string[]): string {
 }
 
 function slotParts(slot: NonNullable<FollowStatus['slot']>): string[] {
-  const { holder } = slot
+  const { holder, pulledBy } = slot
+  const pulled =
+    pulledBy && `its backlog is pulled by ${pulledBy.applicationName || 'a client'} (${pulledBy.pid})`
   return [
     slot.name,
-    holder ? `held by ${holder.applicationName || 'a client'} (walsender ${holder.pid})` : 'held by nobody',
+    holder
+      ? `held by ${holder.applicationName || 'a client'} (walsender ${holder.pid})`
+      : (pulled ?? 'held by nobody'),
     ...(slot.walStatus === null ? [] : [slot.walStatus]),
     ...(slot.invalidationReason === null ? [] : [slot.invalidationReason]),
     ...(slot.retainedBytes === null ? [] : [`keeps ${formatBytes(slot.retainedBytes)} of WAL`]),

@@ -3,6 +3,7 @@ import type pg from 'pg'
 import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
 import { quoteLiteral } from '../postgres/identifier.ts'
 import { sql } from '../postgres/sql.ts'
+import type { Holder } from './lock.ts'
 import { ask, askOne, column } from './query.ts'
 
 /** What an upstream holds for a slot, and what of the slot stands against pulling it. */
@@ -38,6 +39,18 @@ const nameLength = 63
 export function cursorName(slot: string): string {
   const suffix = `_pull_${randomBytes(6).toString('hex')}`
   return slot.slice(0, nameLength - suffix.length) + suffix
+}
+
+/** Who has a copy of the slot, and so pulls. */
+export async function puller(client: pg.Client, slot: string): Promise<Holder | null> {
+  const row = await askOne(client, 'upstream', sql('query/pull_cursor'), [slot])
+  return row
+    ? {
+        pid: column(row, 'pid'),
+        applicationName: row.application_name ?? '',
+        clientAddr: row.client_addr ?? '',
+      }
+    : null
 }
 
 /** Copies the slot; the copy goes with the session. */

@@ -4,6 +4,7 @@ import { sql } from '../postgres/sql.ts'
 import type { FollowName, ReachableEnds } from './cleanup.ts'
 import { type CopyStatus, readCopy } from './copy-progress.ts'
 import { blockers } from './create-slot.ts'
+import { puller } from './cursor.ts'
 import { type Incident, readIncidents, readSkips, type Skip } from './incidents.ts'
 import { listableTables, unpublished } from './listing.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
@@ -54,6 +55,8 @@ export interface FollowStatus {
     readonly name: string
     readonly active: boolean
     readonly holder: Holder | null
+    /** Who brings a backlog in windows, from a temporary copy of it; null: it is streamed, or nobody works. */
+    readonly pulledBy: Holder | null
     readonly walStatus: string | null
     readonly invalidationReason: string | null
     readonly restartLsn: string | null
@@ -209,6 +212,7 @@ async function slotState(upstream: pg.Client, slot: Slot): Promise<FollowStatus[
     name: slot.name,
     active: slot.holder !== undefined,
     holder: slot.holder ?? null,
+    pulledBy: slot.holder ? null : await puller(upstream, slot.name),
     walStatus: slot.walStatus,
     invalidationReason: slot.invalidationReason,
     restartLsn: slot.restartLsn === undefined ? null : formatLsn(slot.restartLsn),
