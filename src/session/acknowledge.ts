@@ -9,6 +9,9 @@ import type { Receiver } from '../stream/receiver.ts'
 /** Without a wal_sender_timeout upstream, this is how long a silent stream is believed. */
 const defaultTimeoutMs = 60_000
 
+/** Each message wakes up a process upstream: under a steady load that costs both ends as much as a small transaction. */
+const togetherMs = 20
+
 /**
  * Tells the upstream our position, on time whatever the applier does (P7), and notices a stream that has gone
  * silent. Written, flushed and applied are all what the downstream has: `flushed` only what is durable (P2).
@@ -25,6 +28,8 @@ export class Acknowledger {
   private readonly sent: (replyRequested: boolean, told: boolean) => void
   private pinged = false
   private soon: NodeJS.Immediate | undefined
+  private later: NodeJS.Timeout | undefined
+  private readonly awaited: () => boolean
 
   constructor(options: {
     receiver: Receiver
@@ -34,6 +39,8 @@ export class Acknowledger {
     walSenderTimeoutMs: number
     /** The upstream is told no position beyond it. */
     most: Lsn | undefined
+    /** Commits upstream may wait for what is acknowledged. */
+    awaited: () => boolean
     failed: (error: Error) => void
     /** `told`: a stream was there to say it by. */
     sent: (replyRequested: boolean, told: boolean) => void
@@ -43,6 +50,7 @@ export class Acknowledger {
     this.client = options.client
     this.tracker = options.tracker
     this.most = options.most
+    this.awaited = options.awaited
     this.timeoutMs = options.walSenderTimeoutMs || defaultTimeoutMs
     this.failed = options.failed
     this.sent = options.sent
@@ -50,12 +58,22 @@ export class Acknowledger {
     this.timer = setInterval(() => this.tick(), every)
   }
 
-  /** Acknowledges when the next batch, if it waits, has been sent: the downstream works meanwhile. */
+  /** Acknowledges when the next batch, if it waits, has been sent: the downstream works meanwhile. Where no commit waits for it, with those of the next few milliseconds. */
   acknowledgeSoon(): void {
-    this.soon ??= setImmediate(() => {
-      this.soon = undefined
-      this.acknowledge().catch(this.failed)
-    })
+    if (this.awaited()) this.soon ??= setImmediate(() => this.acknowledgeNow())
+    else this.later ??= setTimeout(() => this.acknowledgeNow(), togetherMs)
+  }
+
+  private acknowledgeNow(): void {
+    this.forget()
+    this.acknowledge().catch(this.failed)
+  }
+
+  private forget(): void {
+    clearImmediate(this.soon)
+    clearTimeout(this.later)
+    this.soon = undefined
+    this.later = undefined
   }
 
   /** Sends what may be acknowledged now. */
@@ -75,7 +93,7 @@ export class Acknowledger {
 
   close(): void {
     clearInterval(this.timer)
-    clearImmediate(this.soon)
+    this.forget()
   }
 
   private tick(): void {

@@ -94,6 +94,7 @@ export async function wire(
     tracker,
     walSenderTimeoutMs: prepared.walSenderTimeoutMs,
     most: catchUp?.lsn ?? copiedAt,
+    awaited: () => pump.waiting,
     failed,
     sent: (replyRequested, told) => {
       if (told) metrics.keepalives.inc({ direction: 'sent', reply_requested: String(replyRequested) })
