@@ -22,6 +22,7 @@ export class BacklogWatch {
   private since: number | undefined
   private streamingSince: number | undefined
   private heldMs = 0
+  private received: Lsn | undefined
   private readonly options: {
     readonly flow: Flow
     readonly receiver: Receiver
@@ -53,9 +54,12 @@ export class BacklogWatch {
     const held = flow.heldMs
     const wasHeld = flow.isHeld || held > this.heldMs
     this.heldMs = held
-    // A large transaction that is arriving has no position yet; and where commits wait for us, their stream is not cut.
-    if (wasHeld || assembler.inTransaction || pump.waiting) return false
     const received = assembler.received > seen ? assembler.received : seen
+    // One transaction arrives since the last look: it has no position yet.
+    const isLarge = assembler.inTransaction && received === this.received
+    this.received = received
+    // Where commits wait for us, their stream is not cut.
+    if (wasHeld || isLarge || pump.waiting) return false
     return walEnd - received > factor * (pullFrom > nearBytes ? pullFrom : nearBytes)
   }
 }

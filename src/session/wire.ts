@@ -115,7 +115,10 @@ export async function wire(
   const backlog = new BacklogWatch({
     ...{ flow: source.flow, receiver: source.receiver, assembler: source.assembler, pump },
     mayPull: () => settings.backlog === 'pull' && context.pulling?.mayTry === true,
-    stop: () => pump.stop(),
+    stop: () => {
+      log.info('the stream falls behind by its own slowness: the backlog is pulled')
+      pump.stop()
+    },
   })
   const observer = new Observer({
     upstream,
