@@ -95,7 +95,7 @@ test('what arrives is applied meanwhile, with all that may be in it, and ends eq
     INSERT INTO emptied SELECT generate_series(1, 100)`)
   const before = await arrived(f)
   await f.run(`BEGIN;
-    ${items(1, 30_000)};
+    ${items(1, 89_000)};
     UPDATE doc SET n = n + 1; UPDATE doc SET body = ${text('id', 12_000)} WHERE id % 3 = 0;
     SAVEPOINT a; ${items(90_001, 99_000)}; ROLLBACK TO a;
     INSERT INTO parent SELECT generate_series(1, 5000); INSERT INTO child SELECT i, i FROM generate_series(1, 5000) i;
@@ -104,7 +104,7 @@ test('what arrives is applied meanwhile, with all that may be in it, and ends eq
     UPDATE item SET n = n + 1 WHERE id % 5 = 0; UPDATE item SET id = id + 100000 WHERE id % 70 = 0;
     DELETE FROM entire WHERE ctid IN (SELECT ctid FROM entire WHERE a = 3 LIMIT 20); UPDATE entire SET b = 'y' WHERE a = 4;
     DELETE FROM child WHERE id % 2 = 0; DELETE FROM parent WHERE id % 2 = 0;
-    DELETE FROM item WHERE id % 11 = 0; ${items(200_001, 230_000)};
+    DELETE FROM item WHERE id % 11 = 0; ${items(200_001, 350_000)};
     COMMIT`)
   await equal(f)
   expect(await arrived(f)).toEqual({ arrived: before.arrived + 1, redone: before.redone })
@@ -180,8 +180,8 @@ describe('in the middle of it', () => {
 
   test('DDL takes it back, and it is applied in order', { timeout: 120_000 }, async () => {
     const f = await follow({ before: [item], args, env: early })
-    await f.run(`BEGIN; ${items(1, 50_000)}; ALTER TABLE item ADD more text DEFAULT 'x';
-      INSERT INTO item SELECT i, 'b', 0, 'y' FROM generate_series(50001, 60000) i; COMMIT`)
+    await f.run(`BEGIN; ${items(1, 200_000)}; ALTER TABLE item ADD more text DEFAULT 'x';
+      INSERT INTO item SELECT i, 'b', 0, 'y' FROM generate_series(200001, 210000) i; COMMIT`)
     await equal(f)
     expect(await arrived(f)).toEqual({ arrived: 0, redone: 1 })
     await f.run('CREATE TABLE other AS SELECT * FROM item')

@@ -94,6 +94,16 @@ describe('decodePgoutput', () => {
     expect(refused).toBeGreaterThan(100)
   })
 
+  it('refuses a Begin or Commit that is cut, whatever stands behind it', () => {
+    const ends = messages.filter((message) => ['B', 'C'].includes(message.toString('latin1', 0, 1)))
+    expect(ends.length).toBeGreaterThan(10)
+    for (const message of ends) {
+      const memory = Buffer.concat([message, Buffer.alloc(100, 1)])
+      for (let length = 1; length < message.length; length++)
+        expect(() => decodePgoutput(memory, 0, length, new Recorder())).toThrow(RangeError)
+    }
+  })
+
   it('refuses a message of unknown type', () => {
     expect(() => decodePgoutput(Buffer.from('Zx'), 0, 2, new Recorder())).toThrow(RangeError)
   })

@@ -41,6 +41,16 @@ test('rows are the same where the bytes of their keys are, and only there', () =
   )
 })
 
+test('a row whose key is not there stands for itself', () => {
+  const net = new NetChanges([0])
+  const change = new RowChange()
+  const none = Buffer.from('I\0\0\0\u0001N\0\u0001n')
+  for (const message of [insert(int4(7), 'b'), none, none]) {
+    change.read(message, 0)
+    expect(net.add(change, message, 0)).toBe(message === none ? 'alone' : 'taken')
+  }
+})
+
 function int8(value: bigint): Uint8Array {
   const bytes = Buffer.alloc(8)
   bytes.writeBigInt64BE(value)

@@ -57,6 +57,14 @@ test('of each transaction it is known what it does to which tables, whatever the
   )
 })
 
+test('a transaction without rows does nothing to any table, whatever the one before did', () => {
+  const stream = new FakeStream(relations)
+  for (const tables of [1, 7, 8, 9]) {
+    stream.transaction(relations.slice(0, tables).map((_, i) => change('insert', i)))
+    expect(done(stream.transaction([{ ddl: 'x' }]))).toEqual({})
+  }
+})
+
 test('transactions that do the same share one map', () => {
   const stream = new FakeStream(relations)
   const same = (): Transaction => stream.transaction([change('insert', 0), change('update', 1)])

@@ -33,8 +33,8 @@ export class CopyRows implements RowEncoder {
   /** Of the values, about. */
   bytes = 0
   private full: Buffer[] = []
-  private block = newBlock()
-  private at = copyHeader
+  private block: Buffer = Buffer.alloc(0)
+  private at = 0
 
   add(tuple: Tuple, columns: readonly number[]): void {
     for (let i = 0; i < columns.length; i++) {
@@ -51,7 +51,7 @@ export class CopyRows implements RowEncoder {
 
   /** The messages so far; begins anew. */
   take(): readonly Buffer[] {
-    this.end()
+    this.close()
     const { full } = this
     this.full = []
     this.rows = 0
@@ -85,18 +85,22 @@ export class CopyRows implements RowEncoder {
     this.block[this.at++] = value
   }
 
+  /** Goes on in another block. */
   private end(): void {
-    if (this.at === copyHeader) return
+    this.close()
+    this.block = takeBlock(blockSize)
+    this.at = copyHeader
+  }
+
+  private close(): void {
+    if (this.at <= copyHeader) return
     this.block[0] = 0x64
     this.block.writeInt32BE(this.at - 1, 1)
     this.full.push(this.block.subarray(0, this.at))
-    this.block = newBlock()
-    this.at = copyHeader
+    // What was handed over is not touched again.
+    this.block = Buffer.alloc(0)
+    this.at = 0
   }
-}
-
-function newBlock(): Buffer {
-  return takeBlock(blockSize)
 }
 
 /** Tab, line feed, carriage return, backslash. */

@@ -53,7 +53,9 @@ export class NetChanges {
     const { type } = change
     const isInsert = type === messageInsert
     if (!isInsert && type !== messageDelete && !this.isWhole(change)) return 'alone'
-    const key = keyOf(isInsert ? change.newTuple : change.identity, this.key)
+    const row = isInsert ? change.newTuple : change.identity
+    if (!this.key.every((column) => row.hasValue(column))) return 'alone'
+    const key = keyOf(row, this.key)
     const at = this.places.get(key)
     if (at === undefined) {
       const state = isInsert ? netInsert : type === messageDelete ? netDelete : netUpdate

@@ -31,9 +31,11 @@ export function decodePgoutput(buffer: Buffer, offset: number, length: number, s
       sink.row(buffer.readUInt32BE(offset + 1), buffer, offset, length)
       break
     case 0x42: // B
+      requireLength(length, 21)
       sink.begin(lsnAt(buffer, offset + 1), int64(buffer, offset + 9), buffer.readUInt32BE(offset + 17))
       break
     case 0x43: // C, flags
+      requireLength(length, 26)
       sink.commit(lsnAt(buffer, offset + 2), lsnAt(buffer, offset + 10), int64(buffer, offset + 18))
       break
     case 0x52: // R
@@ -53,6 +55,11 @@ export function decodePgoutput(buffer: Buffer, offset: number, length: number, s
     default:
       throw new RangeError(`pgoutput message of unknown type ${buffer[offset]}`)
   }
+}
+
+/** What is behind a message belongs to others, in the same memory. */
+function requireLength(length: number, least: number): void {
+  if (length < least) throw new RangeError(`pgoutput message of ${length} bytes, not ${least}`)
 }
 
 function readType(buffer: Buffer, offset: number, end: number, sink: DecodeSink): void {

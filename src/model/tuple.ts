@@ -48,6 +48,11 @@ export class Tuple {
     return this.kind[column] === valueNull
   }
 
+  /** Whether bytes of a value are there. */
+  hasValue(column: number): boolean {
+    return this.kind[column] === valueText || this.kind[column] === valueBinary
+  }
+
   /** Whether a value in binary is there; NULL and unchanged are of no format. */
   isBinary(column: number): boolean {
     return this.kind[column] === valueBinary

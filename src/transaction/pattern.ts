@@ -14,8 +14,9 @@ export class Pattern {
   private readonly places = new Map<Relation, number>()
 
   constructor(operations: ReadonlyMap<Relation, number> = new Map()) {
-    this.operations = operations
-    if (operations.size > mostTables) return
+    const isShared = operations.size <= mostTables
+    this.operations = isShared ? operations : new Map()
+    if (!isShared) return
     for (const [relation, done] of operations) {
       const place = this.places.size * width
       this.places.set(relation, place)

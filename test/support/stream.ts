@@ -1,4 +1,5 @@
 import type { Transaction } from '../../src/model/changes.ts'
+import { ddlPrefix } from '../../src/model/ddl-message.ts'
 import type { Relation } from '../../src/model/relation.ts'
 import { Assembler } from '../../src/transaction/assembler.ts'
 
@@ -12,6 +13,7 @@ export type Change =
   | { readonly update: Row; readonly old?: Row; readonly relation: number }
   | { readonly delete: Row; readonly relation: number }
   | { readonly truncate: readonly number[] }
+  | { readonly ddl: string }
 
 /**
  * Makes transactions of changes, by the program's own assembler: what the decoder would hand over for a stream.
@@ -49,6 +51,10 @@ export class FakeStream {
   }
 
   private send(change: Change): void {
+    if ('ddl' in change) {
+      this.assembler.message(true, 0n, ddlPrefix, Buffer.from(change.ddl))
+      return
+    }
     if ('truncate' in change) {
       const oids = change.truncate.map((i) => this.relations[i]!.oid)
       this.assembler.truncate(oids, false, false)
@@ -60,7 +66,10 @@ export class FakeStream {
   }
 }
 
-function message(change: Exclude<Change, { truncate: readonly number[] }>, relation: Relation): Buffer {
+function message(
+  change: Exclude<Change, { truncate: readonly number[] } | { ddl: string }>,
+  relation: Relation,
+): Buffer {
   const oid = Buffer.alloc(4)
   oid.writeUInt32BE(relation.oid)
   const old = relation.identity === 'f' ? 'O' : 'K'
