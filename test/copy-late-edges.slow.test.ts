@@ -33,6 +33,8 @@ async function copied(follow: Follow, follower: Follower, name: string): Promise
         [name],
       )) === 't',
     `${name} to be copied`,
+    // A snapshot waits for all that is open on the server, which others use, too.
+    60_000,
   )
 }
 

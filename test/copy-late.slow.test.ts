@@ -69,11 +69,19 @@ describe.each(pairs.filter(available))('tables that come late, %s', (pair) => {
     // What was left and what is asked for again, while readers look.
     const last = start(follow)
     await last.ready({ slot: all.name })
-    await last.until(async () => (await value(all.downstream, waits)) === '0', 'all tables to be copied')
+    await last.until(
+      async () => (await value(all.downstream, waits)) === '0',
+      'all tables to be copied',
+      60_000,
+    )
     const reader = new Reader(all.downstream, look)
     for (const table of ['account', 'cold']) {
       await copy(follow, '--tables', `public.${table}`, '--overwrite')
-      await last.until(async () => (await value(all.downstream, waits)) === '0', `${table} to be copied`)
+      await last.until(
+        async () => (await value(all.downstream, waits)) === '0',
+        `${table} to be copied`,
+        60_000,
+      )
     }
     await reader.stop()
     expect(reader.looks).toBeGreaterThan(2)
@@ -202,6 +210,7 @@ describe.each(pairs.filter(available))('tables that come late, %s', (pair) => {
         (await value(all.downstream, "SELECT count(*) FROM follower.copied_table WHERE name = 'fresh'")) ===
           '1',
       'all tables to be copied',
+      60_000,
     )
     await follower.stop()
     const last = start(follow, undefined, ['--until', 'now'])
@@ -242,6 +251,7 @@ test('what a publication drops is copied no more, and told when it comes back', 
   await follower.until(
     async () => (await value(all.downstream, 'SELECT count(*) FROM b')) === '3',
     'b to be copied',
+    60_000,
   )
   // Asked for, and dropped from the publication before it was copied.
   expect((await follower.stop()).code).toBe(0)

@@ -32,6 +32,7 @@ test('a table that a publication takes up is copied; so is what is asked for', {
         (await value(all.downstream, 'SELECT state FROM follower.copied_table WHERE name = $1', [name])) ===
         'copied',
       `${name} to be copied`,
+      40_000,
     )
 
   // One is seen by its first change, which without its row would be an error; the other one by a look at the publication.
