@@ -1,6 +1,5 @@
 /** Bytes that the follow's buffers may take, each for itself; together they stay below `--memory-limit`. */
 export interface MemoryShares {
-  readonly limit: number
   /** Committed transactions that wait to be applied: beyond it the upstream is held back. */
   readonly queue: number
   /** What has arrived of transactions that are not committed: beyond it their oldest chunks go to disk. */
@@ -23,7 +22,6 @@ const largestBatch = 8 * 1024 * 1024
  */
 export function shareMemory(limit: number): MemoryShares {
   return {
-    limit,
     queue: limit / 2,
     open: limit / 4,
     batch: Math.min(limit / 16, largestBatch),
