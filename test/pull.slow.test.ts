@@ -239,7 +239,10 @@ describe('pulling', { timeout: 120_000 }, () => {
 })
 
 describe('an upstream that is gone without a word while it is pulled', { timeout: 120_000 }, () => {
-  it('is noticed as a silent stream is, and connected to again', async () => {
+  it.each([
+    ['while a window is read', 'pg_logical_slot_get_binary_changes'],
+    ['before the first look at it', 'Where the upstream'],
+  ])('is noticed as a silent stream is, and connected to again: %s', async (_, words) => {
     const up = await cluster({ settings: { wal_sender_timeout: '2s' } })
     const proxy = await TcpProxy.listen(() => Number(new URL(up.conninfo()).port))
     const { downstream, name } = await databases('18')
@@ -251,9 +254,8 @@ describe('an upstream that is gone without a word while it is pulled', { timeout
     const first = runFollower(['start', ...ends, '--until', 'now', ...json])
     expect((await first.exit).code, first.output).toBe(0)
     await script(up.conninfo(), transactions(1, 5000))
+    proxy.stallAt(words)
     const it = runFollower(['start', ...ends, ...json], { env: pulling(30) })
-    await it.line(/"msg":"window"/)
-    proxy.stall('both')
     await it.line(/FLW-411/)
     expect(pulled(it)).toBeUndefined()
     proxy.cut()
@@ -262,6 +264,12 @@ describe('an upstream that is gone without a word while it is pulled', { timeout
     expect((await it.stop()).code).toBe(0)
     expect(await compareDatabases(up.conninfo(), downstream)).toEqual([])
     await nothingLeft({ upstream: up.conninfo(), name })
+    // Before the first session it is an error at once.
+    proxy.stallAt('pg_copy_logical_replication_slot')
+    await script(up.conninfo(), transactions(5001, 5100))
+    expect(await failure(runFollower(['start', ...ends, ...json], { env: pulling(30) }), 4)).toMatchObject({
+      code: 'FLW-411',
+    })
     await proxy.close()
   })
 })

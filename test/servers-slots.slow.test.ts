@@ -1,3 +1,5 @@
+import { rmSync } from 'node:fs'
+import path from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { failure, log } from './support/failure.ts'
 import { type Follower, followerCommand, runFollower } from './support/follower.ts'
@@ -12,8 +14,9 @@ async function upstream(settings: Record<string, string> = {}) {
   for (const end of [up.conninfo(), downstream])
     await script(end, 'CREATE TABLE t (id int PRIMARY KEY, a text)')
   const ends = ['--upstream', up.conninfo(), '--downstream', downstream, '--name', name]
-  const start = (...more: string[]) =>
-    runFollower(['start', ...ends, '--web-listen', '127.0.0.1:0', '--log-format', 'json', ...more])
+  const start = (...more: string[]) => startWith({}, ...more)
+  const startWith = (env: Record<string, string>, ...more: string[]) =>
+    runFollower(['start', ...ends, '--web-listen', '127.0.0.1:0', '--log-format', 'json', ...more], { env })
   const slot = () =>
     query(
       up.conninfo(),
@@ -26,7 +29,7 @@ async function upstream(settings: Record<string, string> = {}) {
     return { exit: it.code, ...JSON.parse(it.stdout) }
   }
   const count = () => value(downstream, 'SELECT count(*) FROM t')
-  return { up, downstream, name, start, slot, status, count }
+  return { up, downstream, name, start, startWith, slot, status, count }
 }
 
 async function web(follower: Follower, path: string): Promise<{ status: number; body: string }> {
@@ -101,6 +104,61 @@ describe('a slot', { timeout: 120_000 }, () => {
     expect(stopped).toMatchObject({ code: 'FLW-207' })
     expect(stopped.detail).toMatch(/idle_timeout/)
     expect(stopped.fix).toMatch(/idle_replication_slot_timeout/)
+  })
+
+  test('whose WAL is gone although the server calls it sound', async () => {
+    const f = await upstream()
+    const follower = f.start()
+    await follower.ready({ slot: f.name })
+    expect((await follower.stop()).code).toBe(0)
+    const needed = await value(
+      f.up.conninfo(),
+      `SELECT pg_walfile_name(restart_lsn) FROM pg_replication_slots WHERE slot_name = '${f.name}'`,
+    )
+    await writeWal(f.up.conninfo(), 32)
+    rmSync(path.join(f.up.dataDir, 'pg_wal', `${needed}`))
+    const stopped = await failure(f.start(), 7)
+    expect(stopped).toMatchObject({ code: 'FLW-207' })
+    expect(stopped.message).toContain(`lost, replication cannot continue from it: `)
+    expect(stopped.message).toContain(needed)
+    expect(stopped.fix).toMatch(/begin anew/)
+  })
+
+  /**
+   * What the first walsender had left to be confirmed moves the slot with the first acknowledgement to the second one, which reads from where the
+   * slot stood before: a checkpoint takes that away from it. (Seen with 18.4.)
+   */
+  test('that moves while it is read from where it stood before: the stream begins again', async () => {
+    const f = await upstream({ max_wal_size: '4GB' })
+    const conninfo = f.up.conninfo()
+    const streamed = ['--backlog', 'stream']
+    const first = f.startWith({ FOLLOWER_FAILPOINT: 'apply.commit-sent:kill9:2' }, ...streamed)
+    await first.ready({ slot: f.name })
+    const lock = await client(f.downstream)
+    await lock.query('BEGIN; LOCK TABLE t IN EXCLUSIVE MODE')
+    await script(conninfo, "INSERT INTO t VALUES (1, 'a')")
+    await writeWal(conninfo, 600)
+    await query(conninfo, 'SELECT pg_log_standby_snapshot()')
+    await writeWal(conninfo, 64)
+    await script(conninfo, "INSERT INTO t VALUES (2, 'b')")
+    const end = await value(conninfo, 'SELECT pg_current_wal_lsn()')
+    await first.until(
+      async () =>
+        (await value(conninfo, `SELECT sent_lsn >= '${end}' FROM pg_stat_replication WHERE pid = $1`, [
+          (await f.slot())?.active_pid,
+        ])) === 't',
+      'all of it to be sent',
+    )
+    await lock.query('ROLLBACK')
+    await first.exit
+    await script(conninfo, "INSERT INTO t VALUES (3, 'c')")
+    const second = f.start(...streamed)
+    await second.until(async () => {
+      await query(conninfo, 'CHECKPOINT')
+      return (await f.count()) === '3'
+    }, 'all rows')
+    expect(second.output).toMatch(/stream ended: .*has already been removed/)
+    expect((await second.stop()).code).toBe(0)
   })
 
   test('that somebody drops while it is followed: nothing is made in its place', async () => {

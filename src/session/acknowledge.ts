@@ -117,6 +117,7 @@ function silence(milliseconds: number): FollowerError {
       code: 'FLW-411',
       exit: ExitCode.upstream,
       effect: 'the connection is given up and made again; nothing is lost',
+      fix: ['see whether the server runs and packets pass between; then start again where it has ended'],
       transient: true,
     },
   )

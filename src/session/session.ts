@@ -9,6 +9,7 @@ import { judgeReadOnly } from './incidents.ts'
 import { openPull } from './open-pull.ts'
 import type { Pull } from './pull.ts'
 import { startStream } from './source.ts'
+import { judgeRemoved } from './stream-error.ts'
 import { tellUpstream } from './upstream-info.ts'
 import { wire } from './wire.ts'
 
@@ -41,6 +42,7 @@ export async function runSession(
 
   let drain: NodeJS.Timeout | undefined
   let pull: Pull | undefined
+  let ended = false
   const stream = async (start: Lsn): Promise<void> => {
     await startStream(context, source, start, prepared, binary)
     metrics.receivingWay.set({ way: 'stream' }, 1)
@@ -50,6 +52,7 @@ export async function runSession(
   const pullFirst = async (): Promise<void> => {
     const opened = await openPull({ context, ...wired, position: from, until: last }, prepared, binary)
     pull = opened
+    if (ended) return opened?.close()
     if (!opened) return stream(from)
     void opened
       .run()
@@ -67,8 +70,9 @@ export async function runSession(
     drain = setTimeout(() => destroyClient(connections.apply), drainMs)
   }
   const onLost = (): void => pump.fail(lost.reason as Error)
-  try {
+  const begin = async (): Promise<void> => {
     await pullFirst()
+    if (ended) return
     started()
     health.set('streaming')
     log[context.loud ? 'info' : 'debug'](
@@ -78,11 +82,18 @@ export async function runSession(
     tellUpstream(context, prepared, position.systemIdentifier, { binary, streaming: source.streaming })
     await observer.look()
     unpublished.begin()
-    stop.addEventListener('abort', onStop, { once: true })
+    // Until here, what is lost is told by whoever waits for it, and says more.
     lost.addEventListener('abort', onLost, { once: true })
-    if (stop.aborted) onStop()
     if (lost.aborted) onLost()
+  }
+  try {
+    stop.addEventListener('abort', onStop, { once: true })
+    if (stop.aborted) onStop()
+    // Beside each other: an upstream that falls silent at the beginning is noticed, and ends the session, too.
+    const begun = begin()
+    begun.catch((error: Error) => pump.fail(error))
     await applier.run(pump)
+    if (!stop.aborted) await begun
     await acknowledger.acknowledge()
     if (pump.reached) await pull?.finish()
     if (pump.reached) return 'reached'
@@ -92,10 +103,14 @@ export async function runSession(
     return otherwise ? 'again' : 'over'
   } catch (error) {
     // The batch in hand was given up because somebody wants us to stop: that is a good end.
-    if (!stop.aborted) throw await judgeReadOnly(error, connections.lock)
+    if (!stop.aborted) {
+      const judged = await judgeReadOnly(error, connections.lock)
+      throw await judgeRemoved(judged, connections.upstream, settings.slot)
+    }
     log.info({ reason: (error as Error).message }, 'the batch in hand was rolled back')
     return 'over'
   } finally {
+    ended = true
     clearTimeout(drain)
     stop.removeEventListener('abort', onStop)
     lost.removeEventListener('abort', onLost)

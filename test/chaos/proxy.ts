@@ -27,6 +27,7 @@ export class TcpProxy {
   private manner: Manner = { kind: 'plain' }
   private readonly stalled = { up: false, down: false }
   private refusing = false
+  private last: string | undefined
 
   private constructor(server: Server, target: () => number) {
     this.server = server
@@ -71,6 +72,11 @@ export class TcpProxy {
       if (this.stalled.up) client.pause()
       if (this.stalled.down) server.pause()
     }
+  }
+
+  /** As `stall` both directions, as soon as a client sends something with these words: the server never gets them. */
+  stallAt(words: string): void {
+    this.last = words
   }
 
   /** Both directions at so many bytes a second for each connection, until `pass`. */
@@ -135,6 +141,11 @@ export class TcpProxy {
   private forward(pair: Pair, direction: 'up' | 'down'): void {
     const [from, to] = direction === 'up' ? [pair.client, pair.server] : [pair.server, pair.client]
     from.on('data', (chunk: Buffer) => {
+      if (direction === 'up' && this.last !== undefined && chunk.includes(this.last)) {
+        this.last = undefined
+        this.stall('both')
+        return
+      }
       if (this.manner.kind === 'plain') {
         if (to.write(chunk)) return
         from.pause()
