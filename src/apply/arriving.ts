@@ -8,8 +8,11 @@ import { addWays, noWays, type Ways } from './ways.ts'
 export interface ArrivingTransaction {
   /** What is known of it so far; its end only once it is taken. */
   readonly transaction: Transaction
-  /** Waits for the next part. undefined: all of it was handed out and its commit has arrived, or it is `over`. */
-  more(): Promise<Transaction | undefined>
+  /**
+   * Waits for the next part. undefined: all of it was handed out and its commit has arrived, or it is `over`. `answered` is called before it
+   * waits, and resolves with true where that took time.
+   */
+  more(answered: () => Promise<boolean>): Promise<Transaction | undefined>
   /** Why it is not to be applied any further before its turn; then it comes as any other one. */
   readonly over: string | undefined
   /** Its commit has arrived: takes it from what waits. */
@@ -38,39 +41,58 @@ export class ArrivingAttempt {
   /** Returns why it was given up; undefined once it is committed. Throws what failed. Whoever calls rolls back. */
   async run(): Promise<string | undefined> {
     const { session, arriving } = this
-    for (let part = await arriving.more(); part; part = await arriving.more()) {
-      const began = performance.now()
-      addWays(this.ways, await this.send(part))
-      this.milliseconds += performance.now() - began
+    const answered = (): Promise<boolean> => this.timed(() => this.answered())
+    for (let part = await arriving.more(answered); part; part = await arriving.more(answered)) {
+      const next = part
+      addWays(this.ways, await this.timed(() => this.send(next)))
       await failpointOn('arriving.part', session.client)
     }
+    await answered()
     const { over } = arriving
     if (over !== undefined) return over
     arriving.take()
     this.taken = true
-    const began = performance.now()
-    await failpointOn('arriving.before-commit', session.client)
-    await session.commit(arriving.transaction)
-    this.milliseconds += performance.now() - began
+    await this.timed(async () => {
+      await failpointOn('arriving.before-commit', session.client)
+      await session.commit(arriving.transaction)
+    })
     return undefined
   }
 
+  private async timed<T>(work: () => Promise<T>): Promise<T> {
+    const began = performance.now()
+    const result = await work()
+    this.milliseconds += performance.now() - began
+    return result
+  }
+
+  /** Waits for the answers to what was sent. False: there is none to wait for. */
+  private async answered(): Promise<boolean> {
+    if (!this.session.pipeline.isOpen) return false
+    await expectOneRowEach(this.session)
+    return true
+  }
+
+  /** The server is at work on it, while the next part is put together. */
   private async send(part: Transaction): Promise<Ways> {
     const { session } = this
     const { gatherer, pipeline, statements, waiting } = session
     const relations = [...part.relations.keys()]
+    // To ask about another table needs the connection.
+    if (!relations.every((relation) => statements.has(relation))) await this.answered()
     // What is noted of a late table would be in an open transaction for long, and others wait for it.
     if (relations.some((relation) => waiting.isLate(relation))) throw new Unfit()
     statements.makesView = undefined
     await statements.load(relations)
     if (relations.some((relation) => waiting.has(relation)) || !gatherer?.begin([part])) throw new Unfit()
     if (!this.begun) await failpointOn('apply.begin', session.client)
-    pipeline.open()
+    if (!pipeline.isOpen) pipeline.open()
     if (!this.begun) for (const statement of [...session.begin, planForSets]) pipeline.statement(statement)
     this.begun = true
     await sendChanges(session, [part], gatherer)
     gatherer.flush()
-    await expectOneRowEach(session)
+    if (pipeline.refused) await this.answered()
+    else if (pipeline.writer.congested) await pipeline.drained()
     return gatherer.ways
   }
 }

@@ -22,6 +22,7 @@ import { parseOnce } from './write.ts'
  */
 const firstRows = 2_000
 const maxRows = 20_000
+const firstBytes = 256 * 1024
 const maxBytes = 4 * 1024 * 1024
 
 /** Changes of one table that wait to be sent together. */
@@ -50,6 +51,7 @@ export class Gatherer {
   /** Set for as long as a row is read for sending, so that the change in hand stays. */
   private readonly row: RowChange
   private limit = firstRows
+  private limitBytes = firstBytes
   private rows = 0
   private bytes = 0
 
@@ -67,6 +69,7 @@ export class Gatherer {
   begin(batch: readonly Transaction[]): boolean {
     this.gathered.clear()
     this.limit = firstRows
+    this.limitBytes = firstBytes
     this.ways = noWays()
     this.operations.clear()
     let last: Transaction['relations'] | undefined
@@ -117,13 +120,14 @@ export class Gatherer {
 
   /** True once what waits should be sent. */
   get full(): boolean {
-    return this.rows >= this.limit || this.bytes >= maxBytes
+    return this.rows >= this.limit || this.bytes >= this.limitBytes
   }
 
   /** Sends all that waits. */
   flush(): void {
     for (const gathered of this.gathered.values()) if (gathered) this.send(gathered)
     this.limit = Math.min(maxRows, this.limit * 2)
+    this.limitBytes = Math.min(maxBytes, this.limitBytes * 2)
     this.rows = 0
     this.bytes = 0
   }

@@ -37,12 +37,13 @@ export class Arriving implements ArrivingTransaction {
     this.parts = new Parts(transaction)
   }
 
-  async more(): Promise<Transaction | undefined> {
+  async more(answered: () => Promise<boolean>): Promise<Transaction | undefined> {
     const { transaction, port } = this
     for (;;) {
-      port.tracker.atWork = false
       if (this.over !== undefined) return undefined
       const part = this.parts.next(transaction.committed ? 0 : minBytes)
+      // Meanwhile more may have come.
+      if (!part && (await answered())) continue
       port.tracker.atWork = part !== undefined
       if (part || transaction.committed) return part
       await this.wait()
