@@ -210,14 +210,27 @@ test('a conflict in it stops the follow just as it did without', { timeout: 120_
   expect(told[1]).toEqual(told[0])
 })
 
+test('a row that is missing is noticed, though for the server that is no error', {
+  timeout: 120_000,
+}, async () => {
+  const f = await follow({ before: [item], args, env: early })
+  await f.run(items(1, 20_000))
+  await script(f.downstream, 'DELETE FROM item WHERE id = 19999')
+  await script(f.upstream, 'UPDATE item SET n = n + 1')
+  const { message, context } = await failure(f.follower, 8)
+  expect(message).toMatch(/missing/)
+  expect(context).toMatchObject({ relation: 'public.item', key: expect.stringContaining('19999') })
+  expect(await value(f.downstream, 'SELECT max(n) FROM item')).toBe('0')
+})
+
 test('a conflict that is to be skipped is skipped', { timeout: 120_000 }, async () => {
   const more = [...args, '--on-conflict', 'insert_exists=skip']
   const f = await follow({ before: [item], args: more, env: early })
-  await script(f.downstream, "INSERT INTO item VALUES (20000, 'in the way')")
-  await f.run(items(1, 40_000))
+  await script(f.downstream, "INSERT INTO item VALUES (5000, 'in the way')")
+  await f.run(items(1, 15_000))
   expect(log(f.follower).filter((line) => line.conflict === 'insert_exists')).toHaveLength(1)
-  expect(await value(f.downstream, 'SELECT count(*) FROM item')).toBe('40000')
-  expect(await value(f.downstream, 'SELECT b FROM item WHERE id = 20000')).toBe('in the way')
+  expect(await value(f.downstream, 'SELECT count(*) FROM item')).toBe('15000')
+  expect(await value(f.downstream, 'SELECT b FROM item WHERE id = 5000')).toBe('in the way')
 })
 
 test('a transaction that was to be left out is left out', { timeout: 120_000 }, async () => {

@@ -441,4 +441,24 @@ export const mutants = [
     ],
     test: ['test/arriving.slow.test.ts', 'what arrives is applied meanwhile'],
   },
+  {
+    name: 'takes a slot that was moved for one that is lost',
+    edits: [
+      ['src/session/stream-error.ts', "row?.beyond === 't' ? passing : error", 'row ? error : passing'],
+    ],
+    test: ['test/servers-slots.slow.test.ts', 'moves while it is read'],
+  },
+  {
+    name: 'waits for ever for an upstream that falls silent at the beginning',
+    edits: [['src/session/session.ts', 'const begun = begin()', 'const begun = begin()\n    await begun']],
+    test: ['test/pull.slow.test.ts', 'before the first look'],
+  },
+  {
+    name: 'commits what arrived without the answers to its last part',
+    edits: [
+      ['src/apply/arriving.ts', '    await answered()\n', ''],
+      ['src/session/arriving.ts', '(await answered())', '!answered'],
+    ],
+    test: ['test/arriving.slow.test.ts', 'a row that is missing'],
+  },
 ]

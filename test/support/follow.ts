@@ -84,7 +84,7 @@ export async function follow(
           if (!following.follower.running) return 'ended'
           return (await poll.value(`SELECT count(*) FROM settled WHERE n = ${mark}`)) === '1'
         },
-        { what: `transaction ${mark} downstream` },
+        { what: `transaction ${mark} downstream`, timeout: 45_000 },
       )
         .then((result) => {
           if (result === 'ended') throw new Error(`the follower has ended:\n${following.follower.output}`)
