@@ -9,10 +9,10 @@ export interface ArrivingTransaction {
   /** What is known of it so far; its end only once it is taken. */
   readonly transaction: Transaction
   /**
-   * Waits for the next part. undefined: all of it was handed out and its commit has arrived, or it is `over`. `answered` is called before it
-   * waits, and resolves with true where that took time.
+   * Waits for the next part. undefined: all of it was handed out and its commit has arrived, or it is `over`. `pending` is called before it
+   * waits: what is to be waited for first, if anything.
    */
-  more(answered: () => Promise<boolean>): Promise<Transaction | undefined>
+  more(pending: () => Promise<void> | undefined): Promise<Transaction | undefined>
   /** Why it is not to be applied any further before its turn; then it comes as any other one. */
   readonly over: string | undefined
   /** Its commit has arrived: takes it from what waits. */
@@ -41,13 +41,13 @@ export class ArrivingAttempt {
   /** Returns why it was given up; undefined once it is committed. Throws what failed. Whoever calls rolls back. */
   async run(): Promise<string | undefined> {
     const { session, arriving } = this
-    const answered = (): Promise<boolean> => this.timed(() => this.answered())
-    for (let part = await arriving.more(answered); part; part = await arriving.more(answered)) {
+    const pending = (): Promise<void> | undefined => this.pending()
+    for (let part = await arriving.more(pending); part; part = await arriving.more(pending)) {
       const next = part
       addWays(this.ways, await this.timed(() => this.send(next)))
       await failpointOn('arriving.part', session.client)
     }
-    await answered()
+    await this.pending()
     const { over } = arriving
     if (over !== undefined) return over
     arriving.take()
@@ -66,11 +66,9 @@ export class ArrivingAttempt {
     return result
   }
 
-  /** Waits for the answers to what was sent. False: there is none to wait for. */
-  private async answered(): Promise<boolean> {
-    if (!this.session.pipeline.isOpen) return false
-    await expectOneRowEach(this.session)
-    return true
+  /** The answers to what was sent; undefined: there is none to wait for. */
+  private pending(): Promise<void> | undefined {
+    return this.session.pipeline.isOpen ? this.timed(() => expectOneRowEach(this.session)) : undefined
   }
 
   /** The server is at work on it, while the next part is put together. */
@@ -79,7 +77,8 @@ export class ArrivingAttempt {
     const { gatherer, pipeline, statements, waiting } = session
     const relations = [...part.relations.keys()]
     // To ask about another table needs the connection.
-    if (!relations.every((relation) => statements.has(relation))) await this.answered()
+    if (!relations.every((relation) => statements.has(relation)) && pipeline.isOpen)
+      await expectOneRowEach(session)
     // What is noted of a late table would be in an open transaction for long, and others wait for it.
     if (relations.some((relation) => waiting.isLate(relation))) throw new Unfit()
     statements.makesView = undefined
@@ -91,7 +90,7 @@ export class ArrivingAttempt {
     this.begun = true
     await sendChanges(session, [part], gatherer)
     gatherer.flush()
-    if (pipeline.refused) await this.answered()
+    if (pipeline.refused) await expectOneRowEach(session)
     else if (pipeline.writer.congested) await pipeline.drained()
     return gatherer.ways
   }

@@ -37,13 +37,17 @@ export class Arriving implements ArrivingTransaction {
     this.parts = new Parts(transaction)
   }
 
-  async more(answered: () => Promise<boolean>): Promise<Transaction | undefined> {
+  async more(pending: () => Promise<void> | undefined): Promise<Transaction | undefined> {
     const { transaction, port } = this
     for (;;) {
       if (this.over !== undefined) return undefined
       const part = this.parts.next(transaction.committed ? 0 : minBytes)
-      // Meanwhile more may have come.
-      if (!part && (await answered())) continue
+      const first = part ? undefined : pending()
+      if (first !== undefined) {
+        // Meanwhile more may have come. Without it nothing comes between this look and the sleep, which would miss it.
+        await first
+        continue
+      }
       port.tracker.atWork = part !== undefined
       if (part || transaction.committed) return part
       await this.wait()

@@ -456,8 +456,8 @@ export const mutants = [
   {
     name: 'commits what arrived without the answers to its last part',
     edits: [
-      ['src/apply/arriving.ts', '    await answered()\n', ''],
-      ['src/session/arriving.ts', '(await answered())', '!answered'],
+      ['src/apply/arriving.ts', '    await this.pending()\n', ''],
+      ['src/session/arriving.ts', 'part ? undefined : pending()', 'pending ? undefined : part'],
     ],
     test: ['test/arriving.slow.test.ts', 'a row that is missing'],
   },
