@@ -457,7 +457,11 @@ export const mutants = [
     name: 'commits what arrived without the answers to its last part',
     edits: [
       ['src/apply/arriving.ts', '    await this.pending()\n', ''],
-      ['src/session/arriving.ts', 'part ? undefined : pending()', 'pending ? undefined : part'],
+      [
+        'src/session/arriving.ts',
+        'part ? undefined : pending()',
+        'transaction.bytes >= 0 ? undefined : pending()',
+      ],
     ],
     test: ['test/arriving.slow.test.ts', 'a row that is missing'],
   },
