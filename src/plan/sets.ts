@@ -12,6 +12,9 @@ const quicklySorted = new Set(
   ),
 )
 
+/** Compared as text: where the array itself had to become one of text, the server would look into all partitions for each row. */
+const varchar = 1043
+
 interface Column {
   /** Index in the relation, so in the tuples. */
   readonly index: number
@@ -147,7 +150,9 @@ function value(i: number): string {
  * statistics call empty (ANALYZE has met dead rows only), and through all given rows for each: no order of the index is of use to it here.
  */
 function same(key: readonly Column[]): string {
+  const given = (column: TargetColumn, i: number): string =>
+    `given.${value(i)}${column.typeOid === varchar ? '::pg_catalog.text' : ''}`
   return key
-    .map(({ name, column }, i) => `t.${name} ${column.equality} ANY (ARRAY[given.${value(i)}])`)
+    .map(({ name, column }, i) => `t.${name} ${column.equality} ANY (ARRAY[${given(column, i)}])`)
     .join(' AND ')
 }
