@@ -18,6 +18,7 @@ import { type Halts, halt, halts, record, requireOwn, withWaysOn } from './sessi
 import { PullMemory } from './session/pull-memory.ts'
 import { runSession } from './session/session.ts'
 import { dueStatistics, gatherStatistics } from './session/statistics.ts'
+import { StreamMemory } from './session/stream-memory.ts'
 import type { ToldTables } from './session/unpublished.ts'
 import { Values } from './session/values.ts'
 import type { Health } from './telemetry/health.ts'
@@ -67,7 +68,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
     followed: false,
     past: new Set(),
     told: new Set(),
-    streams: { off: false },
+    streams: new StreamMemory(),
     halts: { at: '', attempt: 0 },
     pulling: new PullMemory(),
     quiet: false,
@@ -151,7 +152,7 @@ interface Memory {
   followed: boolean
   readonly past: PastSessions
   readonly told: ToldTables
-  readonly streams: { off: boolean }
+  readonly streams: StreamMemory
   readonly halts: Halts
   readonly pulling: PullMemory
   /** The last session ended in a way that was said often enough: so is that another one begins. */

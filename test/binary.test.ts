@@ -22,11 +22,16 @@ test('enums, domains and built-in types come in binary; a type that does not mak
     `UPDATE t SET v = v || '!', m = 'it''s' WHERE id % 2 = 0; DELETE FROM t WHERE id IN (3, 4); UPDATE t SET id = 0 WHERE id = 9`,
     'CREATE TABLE none ()',
     'INSERT INTO none DEFAULT VALUES',
+    // Enough to be copied.
+    `INSERT INTO t SELECT -i, 'sad', NULL, CASE WHEN i % 3 > 0 THEN ARRAY[i] END, i, NULL, NULL, CASE WHEN i % 2 > 0 THEN repeat('x', i % 100 * 1000) END FROM generate_series(1, 500) i`,
+    'INSERT INTO none SELECT FROM generate_series(1, 200)',
   ])
   await f.settle()
   const rows = 'SELECT t::text FROM t ORDER BY id'
   expect(await query(f.downstream, rows)).toEqual(await query(f.upstream, rows))
+  expect(await query(f.downstream, 'SELECT count(*) FROM none')).toEqual([{ count: '201' }])
   expect(f.follower.output).not.toContain('as text')
+  expect(f.follower.output).not.toContain('rolled back')
 
   await statements(f.upstream, [
     'CREATE TYPE pair AS (a int, m "an Other".mood)',

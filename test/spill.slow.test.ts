@@ -8,6 +8,9 @@ import { directory, table, text, unnamed } from './support/spill.ts'
 import { query, script, value } from './support/sql.ts'
 import { waitUntil } from './support/wait.ts'
 
+/** What is applied while it arrives is not kept: see test/arriving-again.slow.test.ts. */
+const whole = { FOLLOWER_ARRIVING_FROM: '1e15' }
+
 async function equal(f: Following): Promise<void> {
   expect(await compareDatabases(f.upstream, f.downstream)).toEqual([])
 }
@@ -27,7 +30,7 @@ test('a conflict in it is met step by step, a kill in it starts it over, and not
   const f = await follow({
     before: [table],
     args,
-    env: { FOLLOWER_FAILPOINT: 'apply.before-commit:kill9:1' },
+    env: { ...whole, FOLLOWER_FAILPOINT: 'apply.before-commit:kill9:1' },
   })
   await script(f.downstream, "INSERT INTO doc VALUES (300, 'in the way')")
   await script(
@@ -38,7 +41,7 @@ test('a conflict in it is met step by step, a kill in it starts it over, and not
   expect(readdirSync(spill)).toEqual([])
   expect(await value(f.downstream, 'SELECT count(*) FROM doc')).toBe('1')
 
-  f.start(args)
+  f.start(args, whole)
   await f.settle()
   expect(log(f.follower).filter((line) => line.conflict === 'insert_exists')).toHaveLength(1)
   const rows = 'SELECT count(*), sum(hashtext(body)) FROM doc WHERE id <> 300'
@@ -55,12 +58,13 @@ test('a limit for it stops the follow by name; without one it goes on', { timeou
   const f = await follow({
     before: [table],
     args: ['--spill-directory', directory(), '--spill-limit', '10MB'],
+    env: whole,
   })
   await script(f.upstream, `INSERT INTO doc SELECT i, ${text('i', 128_000)} FROM generate_series(1, 400) i`)
   const stopped = await failure(f.follower, 8)
   expect(stopped).toMatchObject({ code: 'FLW-335', fix: expect.stringContaining('--spill-limit') })
   expect(await value(f.downstream, 'SELECT count(*) FROM doc')).toBe('0')
-  f.start(['--spill-directory', directory()])
+  f.start(['--spill-directory', directory()], whole)
   await f.settle()
   await equal(f)
 })
@@ -69,7 +73,7 @@ test('without a place for it the follow says so and tries again until there is o
   timeout: 120_000,
 }, async () => {
   const spill = path.join(directory(), 'not yet')
-  const f = await follow({ before: [table], args: ['--spill-directory', spill] })
+  const f = await follow({ before: [table], args: ['--spill-directory', spill], env: whole })
   expect(f.follower.output).toContain('no room on disk for large transactions')
   await script(f.upstream, `INSERT INTO doc SELECT i, ${text('i', 128_000)} FROM generate_series(1, 400) i`)
   await f.follower.until(() => log(f.follower).some((line) => line.err?.code === 'FLW-334'), 'the error')

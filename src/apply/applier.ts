@@ -132,7 +132,8 @@ export class Applier {
       await session.rollback()
       this.events.redone([transaction], reason)
     }
-    if (attempt.taken) await this.part([transaction], false)
+    if (arriving.incomplete) arriving.askAgain(reason)
+    else if (attempt.taken) await this.part([transaction], false)
   }
 
   private async part(batch: readonly Transaction[], together: boolean): Promise<void> {

@@ -15,8 +15,12 @@ export interface ArrivingTransaction {
   more(pending: () => Promise<void> | undefined): Promise<Transaction | undefined>
   /** Why it is not to be applied any further before its turn; then it comes as any other one. */
   readonly over: string | undefined
+  /** What was handed out is not kept: given up, it has to be asked for again. */
+  readonly incomplete: boolean
   /** Its commit has arrived: takes it from what waits. */
   take(): void
+  /** It is given up, and the inbox ends: all of it is asked for again. */
+  askAgain(reason: string): void
   /** Nothing of it is at work any more. */
   leave(): void
 }

@@ -134,8 +134,11 @@ function gather({ cursor, change, relations }: ApplySession, gatherer: Gatherer)
     gatherer.flush()
     return false
   }
-  change.read(cursor.buffer, cursor.offset)
-  return gatherer.take(relations[cursor.index]!, cursor.buffer, cursor.offset, cursor.length)
+  const { buffer, offset, length } = cursor
+  const relation = relations[cursor.index]!
+  if (gatherer.takeUnread(relation, buffer, offset, length)) return true
+  change.read(buffer, offset)
+  return gatherer.take(relation, buffer, offset, length)
 }
 
 /** Whether the message under the cursor is a row of a materialized view. Its relation is loaded. */

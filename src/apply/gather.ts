@@ -32,6 +32,8 @@ interface Gathered {
   /** Absent where rows are only inserted. */
   readonly net: NetChanges | undefined
   readonly inserts: RowEncoder
+  /** The same, where rows are only inserted, and are copied as they come. */
+  readonly asTheyCome: BinaryRows | undefined
   readonly deletes: ArrayEncoder[]
   readonly updates: ArrayEncoder[]
 }
@@ -54,6 +56,9 @@ export class Gatherer {
   private limitBytes = firstBytes
   private rows = 0
   private bytes = 0
+  /** Neighbours are mostly of one table. */
+  private lastRelation: Relation | undefined
+  private lastRows: BinaryRows | undefined
 
   constructor(statements: Statements, pipeline: Pipeline, change: RowChange, row: RowChange) {
     this.statements = statements
@@ -68,6 +73,7 @@ export class Gatherer {
    */
   begin(batch: readonly Transaction[]): boolean {
     this.gathered.clear()
+    this.lastRelation = undefined
     this.limit = firstRows
     this.limitBytes = firstBytes
     this.ways = noWays()
@@ -86,7 +92,7 @@ export class Gatherer {
       const name = `${relation.schema}\0${relation.name}`
       if (!this.statements.isFree(known) || names.has(name)) return false
       names.add(name)
-      this.gathered.set(relation, this.prepare(known, done & ~operationTruncate))
+      this.gathered.set(relation, this.prepare(relation, known, done & ~operationTruncate))
     }
     return true
   }
@@ -97,6 +103,23 @@ export class Gatherer {
     for (const [relation, done] of this.operations)
       if ((done & (operationUpdate | operationDelete)) !== 0 && !this.gathered.get(relation)) return false
     return true
+  }
+
+  /** Takes a message as it stands there, unread; false where it has to be read. */
+  takeUnread(relation: Relation, buffer: Buffer, offset: number, length: number): boolean {
+    const rows = relation === this.lastRelation ? this.lastRows : this.rowsOf(relation)
+    if (!rows) return false
+    rows.addInsert(buffer, offset, length)
+    this.ways.copied++
+    this.rows++
+    this.bytes += length
+    return true
+  }
+
+  private rowsOf(relation: Relation): BinaryRows | undefined {
+    this.lastRelation = relation
+    this.lastRows = this.gathered.get(relation)?.asTheyCome
+    return this.lastRows
   }
 
   /** Takes the change in hand, which stands in `buffer` at `offset`; false where it has to be sent by itself now. */
@@ -143,15 +166,19 @@ export class Gatherer {
     return true
   }
 
-  private prepare(known: RelationStatements, operations: number): Gathered | undefined {
+  private prepare(relation: Relation, known: RelationStatements, operations: number): Gathered | undefined {
     const plan = this.statements.sets(known, operations)
     if (!plan) return undefined
     const { binary } = plan
     const arrays = (statement: SetStatement | undefined): ArrayEncoder[] =>
       (statement?.elements ?? []).map((element) => (binary ? new BinaryArray(element) : new ArrayText()))
+    const net = plan.key.length > 0 ? new NetChanges(plan.key) : undefined
+    const inserts = binary ? new BinaryRows() : new CopyRows()
+    const all = plan.insert.columns
+    const inOrder = all.length === relation.columns.length && all.every((column, i) => column === i)
     return {
-      ...{ plan, known, inserts: binary ? new BinaryRows() : new CopyRows() },
-      net: plan.key.length > 0 ? new NetChanges(plan.key) : undefined,
+      ...{ plan, known, net, inserts },
+      asTheyCome: !net && inOrder && inserts instanceof BinaryRows ? inserts : undefined,
       deletes: arrays(plan.delete),
       updates: arrays(plan.update),
     }

@@ -6,6 +6,9 @@ export const valueBinary = 0x62 // b
 
 const maxColumns = 1664
 
+/** Where TupleData begins in an Insert message: behind its type, the relation's OID and `N`. */
+export const tupleOfInsert = 6
+
 /**
  * A reusable view of one TupleData: where each column's bytes stand in `buffer`. No value is copied or
  * parsed; `start` and `length` mean nothing for null and unchanged columns.

@@ -13,12 +13,18 @@ const patienceMs = 5000
 /** What the pump knows besides. */
 export interface ArrivingPort {
   readonly tracker: Tracker
+  /** Bytes that may wait to be handed out. */
+  readonly most: number
   /** Why it is not to be applied any further before its turn; undefined where it is. Throws what ends the session. */
   over(transaction: OpenTransaction): string | undefined
   /** Until something has changed, or so long. */
   sleep(milliseconds: number | undefined): Promise<void>
   /** Takes it out of the queue, whose first one it is. */
   take(): void
+  /** The upstream is held back, since what has arrived is not handed out as quickly; or no longer. */
+  hold(held: boolean): void
+  /** Nothing goes on from it in this session: it is given up, and not all of it is kept. */
+  askAgain(transaction: OpenTransaction, reason: string): void
 }
 
 /** Hands out a transaction part by part while it arrives. */
@@ -42,6 +48,9 @@ export class Arriving implements ArrivingTransaction {
     for (;;) {
       if (this.over !== undefined) return undefined
       const part = this.parts.next(transaction.committed ? 0 : minBytes)
+      // What waits for more holds nothing back.
+      if (part) this.grows()
+      else port.hold(false)
       const first = part ? undefined : pending()
       if (first !== undefined) {
         // Meanwhile more may have come. Without it nothing comes between this look and the sleep, which would miss it.
@@ -73,14 +82,30 @@ export class Arriving implements ArrivingTransaction {
       : over
   }
 
+  /** More has come, or was handed out: what waits for that stays below what goes to disk. */
+  grows(): void {
+    const { transaction, port } = this
+    const { inHand, forgets, committed, ahead } = transaction
+    port.hold(inHand && forgets && !committed && ahead > port.most)
+  }
+
+  get incomplete(): boolean {
+    return this.transaction.incomplete && !this.transaction.dropped
+  }
+
   take(): void {
     this.port.take()
   }
 
+  askAgain(reason: string): void {
+    this.port.askAgain(this.transaction, reason)
+  }
+
   leave(): void {
-    const { transaction } = this
-    this.port.tracker.atWork = false
+    const { transaction, port } = this
     transaction.inHand = false
+    port.hold(false)
+    port.tracker.atWork = false
     if (transaction.dropped) transaction.release()
   }
 }

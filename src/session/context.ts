@@ -14,6 +14,7 @@ import type { Metrics } from '../telemetry/metrics.ts'
 import type { Screen } from '../telemetry/screen.ts'
 import type { Connections, EndConnections, PastSessions } from './connections.ts'
 import type { PullMemory } from './pull-memory.ts'
+import type { StreamMemory } from './stream-memory.ts'
 import type { ToldTables } from './unpublished.ts'
 import type { Values } from './values.ts'
 
@@ -23,8 +24,7 @@ export interface PrepareContext {
   readonly connections: EndConnections
   readonly past: PastSessions
   readonly toldTables: ToldTables
-  /** `off`: the next session is to be sent nothing before its commit. */
-  readonly streams: { off: boolean }
+  readonly streams: StreamMemory
   readonly log: Logger
   readonly metrics: Metrics
   readonly health: Health

@@ -27,6 +27,12 @@ export class Pump implements Inbox {
   /** So many transactions go one by one before batches are large again: a batch that failed has no more. */
   private single: number
   private readonly mayArrive: (transaction: OpenTransaction) => boolean
+  /** What is applied while it arrives. */
+  private arriving: Arriving | undefined
+  private readonly arrivingBytes: number
+  private readonly mayForget: () => boolean
+  private readonly hold: (held: boolean) => void
+  private readonly askAgain: (transaction: OpenTransaction, reason: string) => void
   /** Large, and arriving: it may be applied as soon as all before it is. */
   private growing: OpenTransaction | undefined
   private beyond = false
@@ -46,8 +52,14 @@ export class Pump implements Inbox {
     skips: ReadonlyMap<Lsn, number>
     /** Batches have failed again and again: one transaction at a time, so that all before the one at fault get through. */
     oneByOne: boolean
-    /** Large transactions are applied while they arrive. */
-    arrives: boolean
+    /** Large transactions are applied while they arrive, but for this one (by xid), which was given up before. */
+    arrives: { readonly except: number | undefined; readonly mayForget: boolean } | undefined
+    /** Bytes of such a transaction that may wait, where what is applied of it need not be kept. */
+    arrivingBytes: number
+    /** Holds the upstream back, or no longer. */
+    hold: (held: boolean) => void
+    /** Such a transaction is given up, and not all of it is kept: the session ends. */
+    askAgain: (transaction: OpenTransaction, reason: string) => void
     /** Nothing goes on from such a transaction. */
     held?: (transaction: Transaction) => boolean
   }) {
@@ -56,12 +68,17 @@ export class Pump implements Inbox {
     this.batchBytes = options.batchBytes
     this.until = options.until
     this.isHeld = options.held ?? (() => false)
-    const { skips } = options
+    const { skips, arrives } = options
+    this.arrivingBytes = options.arrivingBytes
+    this.mayForget = () => arrives?.mayForget === true
+    this.hold = options.hold
+    this.askAgain = options.askAgain
     this.isSkipped = ({ endLsn, xid }) => skips.size > 0 && skips.get(endLsn) === xid
     this.single = options.oneByOne ? maxBatchChanges : 0
     // Of its end only its commit's beginning is known, and a skip is told by the end.
-    this.mayArrive = ({ commitLsn, tried }) =>
-      options.arrives &&
+    this.mayArrive = ({ commitLsn, tried, xid }) =>
+      arrives !== undefined &&
+      arrives.except !== xid &&
       !tried &&
       skips.size === 0 &&
       (this.until === undefined || (commitLsn !== 0n && commitLsn < this.until))
@@ -70,6 +87,7 @@ export class Pump implements Inbox {
   /** More has come of a large transaction without DDL. */
   grows(transaction: OpenTransaction): void {
     if (this.mayArrive(transaction)) this.growing = transaction
+    if (this.arriving?.transaction === transaction) this.arriving.grows()
     this.notify()
   }
 
@@ -157,13 +175,18 @@ export class Pump implements Inbox {
     this.growing = undefined
     growing.tried = true
     growing.inHand = true
-    const arriving = new Arriving(growing, {
-      tracker,
+    growing.forgets = this.mayForget()
+    this.arriving = new Arriving(growing, {
+      ...{ tracker, most: this.arrivingBytes, hold: this.hold },
       over: (transaction) => this.isOver(transaction),
       sleep: (milliseconds) => this.sleep(milliseconds),
       take: () => void queue.take(0, 0),
+      askAgain: (transaction, reason) => {
+        this.stop()
+        this.askAgain(transaction, reason)
+      },
     })
-    return { arriving }
+    return { arriving: this.arriving }
   }
 
   /** Once its commit is here it goes on like a batch in hand, whatever has happened. */

@@ -99,7 +99,8 @@ export async function runSession(
     if (pump.reached) return 'reached'
     if (late.found) return 'copy'
     if (stop.aborted) return 'over'
-    const otherwise = backlog.found || context.streams.off || (alone && binary !== context.values.binary)
+    const { streams, values } = context
+    const otherwise = backlog.found || streams.off || streams.again || (alone && binary !== values.binary)
     return otherwise ? 'again' : 'over'
   } catch (error) {
     // The batch in hand was given up because somebody wants us to stop: that is a good end.

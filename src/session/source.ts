@@ -54,6 +54,7 @@ export function makeSource(context: SessionContext, options: SourceOptions): Sou
   const flow = new Flow()
   const streaming = settings.streaming && !context.streams.off && mayArrive(context)
   context.streams.off = false
+  context.streams.again = false
   /** The next session is sent whole transactions: those that are rolled back never come then. */
   const askForWhole = (reason: string): void => {
     context.log.info(`large transactions are asked for whole: ${reason}`)

@@ -67,8 +67,18 @@ export async function wire(
   const tracker = new Tracker(position.lsn)
   const { catchUp, copiedAt } = context
   const pump = new Pump({
-    ...{ tracker, queue, until, skips, oneByOne: context.oneByOne, arrives: mayArrive(context) },
+    ...{ tracker, queue, until, skips, oneByOne: context.oneByOne },
+    arrives: mayArrive(context) ? context.streams : undefined,
     batchBytes: settings.memory.batch,
+    arrivingBytes: settings.memory.open / 2,
+    hold: (held) => source.flow.hold('arriving', held),
+    askAgain: ({ xid }, reason) => {
+      context.streams.askAgain(xid)
+      // It may end now, and is not lost.
+      stream.removeAllListeners('end')
+      source.flow.hold('stop', true)
+      log.info({ xid }, `a large transaction is asked for again: ${reason}`)
+    },
     held: ({ ddl, sides }) =>
       copiedAt !== undefined &&
       (ddl ||

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 
 /** Why the upstream is held back: what waits to be applied, a disk that is slower than the stream, or the end. */
-export type HoldReason = 'queue' | 'spill' | 'stop'
+export type HoldReason = 'queue' | 'arriving' | 'spill' | 'stop'
 
 /**
  * What comes in from the upstream in one session, over one socket after another: how much, when last, and whether it is

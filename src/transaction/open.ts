@@ -18,6 +18,13 @@ export interface OpenHandlers {
   spill(): SpillFile
 }
 
+/** Stands for a chunk that is not kept. */
+const gone: StoredChunk = {
+  load() {
+    throw new RangeError('of a transaction that was applied while it arrived not all is kept')
+  },
+}
+
 /** Few transactions have any: never written to. */
 const noSides: SideMessage[] = []
 
@@ -52,6 +59,11 @@ export class OpenTransaction implements Transaction {
   dropped = false
   /** Something of it was taken back after it had arrived. */
   shortened = false
+  /** While it is in hand: chunks before this one were handed out, and whether those need not be kept. */
+  handed = 0
+  forgets = false
+  /** Of what was handed out not all is kept: it can't be applied from here any more. */
+  incomplete = false
   readonly xid: number
   protected readonly writer: ChangeWriter
   protected readonly handlers: OpenHandlers
@@ -91,7 +103,7 @@ export class OpenTransaction implements Transaction {
   }
 
   get memory(): number {
-    return this.file ? this.held : this.bytes
+    return this.file || this.incomplete ? this.held : this.bytes
   }
 
   append(relation: number, source: Buffer, offset: number, length: number): void {
@@ -163,16 +175,26 @@ export class OpenTransaction implements Transaction {
     this.file = undefined
   }
 
-  /** Full chunks go to disk. */
+  /** Full chunks go to disk; those that were handed out go: whoever needs them again asks for the whole transaction again. */
   private spill(): void {
     const limit = this.memoryLimit
     for (; this.held > limit && this.oldest < this.chunks.length; this.oldest++) {
       const chunk = this.chunks[this.oldest]!
       if ('load' in chunk) continue
-      this.file ??= this.handlers.spill()
-      this.own()[this.oldest] = this.file.store(chunk)
+      if (this.inHand && this.forgets && this.oldest < this.handed) {
+        this.incomplete = true
+        this.own()[this.oldest] = gone
+      } else {
+        this.file ??= this.handlers.spill()
+        this.own()[this.oldest] = this.file.store(chunk)
+      }
       this.held -= chunk.length
     }
+  }
+
+  /** About how many bytes are not handed out. */
+  get ahead(): number {
+    return (this.chunks.length - 1 - this.handed) * this.writer.chunk.length
   }
 
   /** Chunks that nobody else shares. */

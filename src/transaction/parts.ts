@@ -26,6 +26,7 @@ export class Parts {
     const next = all ? open.chunks.length - 1 : this.chunk + maxChunks
     const part = this.upTo(all ? next + 1 : next, all ? open.offset : Number.POSITIVE_INFINITY)
     this.chunk = next
+    open.handed = next
     this.offset = all ? open.offset : 0
     if (all) this.bytes = open.bytes
     return part

@@ -80,6 +80,9 @@ export class StreamedTransaction extends OpenTransaction {
 
   /** Whoever reads it at the time keeps what was there. */
   private shorten(chunk: number, offset: number): void {
+    this.shortened = true
+    // It comes again.
+    if (this.incomplete) return
     const cursor = new ChangeCursor()
     cursor.seek({ ...this.view(), chunks: this.chunks.slice(chunk), start: offset, end: this.offset })
     while (cursor.advance()) this.forget(cursor)
@@ -90,7 +93,6 @@ export class StreamedTransaction extends OpenTransaction {
     this.oldest = Math.max(1, Math.min(this.oldest, chunk))
     this.held = 0
     for (const each of this.chunks) if (!('load' in each)) this.held += each.length
-    this.shortened = true
   }
 
   private forget(cursor: ChangeCursor): void {

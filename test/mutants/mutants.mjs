@@ -465,4 +465,31 @@ export const mutants = [
     ],
     test: ['test/arriving.slow.test.ts', 'a row that is missing'],
   },
+  {
+    name: 'goes on with a transaction of which not all is kept',
+    edits: [
+      [
+        'src/apply/applier.ts',
+        'if (arriving.incomplete) arriving.askAgain(reason)',
+        'if (!transaction) return',
+      ],
+    ],
+    test: ['test/arriving-again.slow.test.ts', 'streaming on that meets a conflict late'],
+  },
+  {
+    name: 'takes back a subtransaction of which nothing is kept',
+    edits: [['src/transaction/streamed.ts', 'if (this.incomplete) return', '']],
+    test: ['test/arriving-again.slow.test.ts', 'a subtransaction that is rolled back'],
+  },
+  {
+    name: 'copies a NULL as an empty value',
+    edits: [
+      [
+        'src/apply/encode-binary.ts',
+        '        block[at] = block[at + 1] = block[at + 2] = block[at + 3] = 0xff\n        at += 4\n      }',
+        '        block[at] = block[at + 1] = block[at + 2] = block[at + 3] = 0\n        at += 4\n      }',
+      ],
+    ],
+    test: ['test/binary.test.ts', ''],
+  },
 ]
