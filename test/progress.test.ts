@@ -105,13 +105,15 @@ describe('TransactionQueue', () => {
 
   it('measures lag by the batch in hand, until that is applied', () => {
     const queue = new TransactionQueue()
-    for (const bytes of [1, 2, 3]) queue.push(transaction(bytes))
+    for (const bytes of [1, 2, 3]) queue.push({ ...transaction(bytes), endLsn: BigInt(bytes * 10) })
     queue.take(3, 10)
     expect(queue.oldest?.bytes).toBe(1)
-    queue.done()
+    queue.done(10n)
+    expect(queue.oldest?.bytes).toBe(2)
+    queue.done(20n)
     expect(queue.oldest?.bytes).toBe(3)
     queue.take(3, 10)
-    queue.done()
+    queue.done(30n)
     expect(queue.oldest).toBeUndefined()
   })
 

@@ -1,5 +1,5 @@
 import { FollowerError } from '../errors.ts'
-import { changesIn, messageLogical, relationsIn, type Transaction } from '../model/changes.ts'
+import { changesIn, messageLogical, relationsIn, separate, type Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
@@ -181,7 +181,8 @@ export class Applier {
   }
 
   /** What failed is done again: a large batch by halves, until the transaction is found that can't be applied; a small one in order. */
-  private async again(batch: readonly Transaction[], wasTogether: boolean): Promise<void> {
+  private async again(held: readonly Transaction[], wasTogether: boolean): Promise<void> {
+    const batch = separate(held)
     if (batch.length > fewTransactions) {
       const half = batch.length >> 1
       for (const part of [batch.slice(0, half), batch.slice(half)]) {

@@ -8,6 +8,8 @@ export const messageUpdate = 0x55 // U
 export const messageDelete = 0x44 // D
 export const messageTruncate = 0x54 // T
 export const messageLogical = 0x4d // M
+/** The mark of a commit between two transactions, in a form of its own. */
+export const messageCommit = 0x43 // C
 
 /** What a transaction does to a table, as bits. */
 export const operationInsert = 1
@@ -51,8 +53,34 @@ export interface Transaction {
   readonly bytes: number
   /** How many of `bytes` are held in memory. */
   readonly memory: number
+  /** The mark of its commit stands behind it: what follows there may be put to it. */
+  readonly isMarked?: boolean
+  /** Where it stands for several: how many, when the first was committed, and each of them by itself. What else it says is of the last. */
+  readonly count?: number
+  readonly firstCommitTime?: bigint
+  separate?(): readonly Transaction[]
   /** Gives back what is not in memory: for when nobody reads it any more. */
   release?(): void
+}
+
+/** What a mark says. */
+export type CommitMark = Pick<Transaction, 'xid' | 'commitLsn' | 'endLsn' | 'commitTime'>
+
+/** How many transactions of the upstream these are. */
+export function transactionsIn(batch: readonly Transaction[]): number {
+  let count = 0
+  for (const transaction of batch) count += transaction.count ?? 1
+  return count
+}
+
+/** When the first of them was committed: what the protocol's microseconds say. */
+export function firstCommit({ firstCommitTime, commitTime }: Transaction): bigint {
+  return firstCommitTime ?? commitTime
+}
+
+/** Each by itself. */
+export function separate(batch: readonly Transaction[]): readonly Transaction[] {
+  return batch.some((each) => each.separate) ? batch.flatMap((each) => each.separate?.() ?? [each]) : batch
 }
 
 export function changesIn(batch: readonly Transaction[]): number {
@@ -75,6 +103,9 @@ export function relationsIn(batch: readonly Transaction[]): Relation[] {
 
 const chunkSize = 256 * 1024
 const header = 8
+/** Type, xid, and three numbers of 8 bytes. */
+const markLength = 29
+export const markBytes = header + markLength
 
 /**
  * Appends messages as `[u32 length][u32 index][bytes]`. A message never spans two chunks, and a
@@ -86,6 +117,7 @@ export class ChangeWriter {
   alone: readonly Buffer[]
   offset = 0
   private readonly size: number
+  private view: DataView | undefined
 
   constructor(size = chunkSize) {
     this.size = size
@@ -118,9 +150,30 @@ export class ChangeWriter {
     this.offset += header + length
     return begun
   }
+
+  /** Ends a transaction by the mark of its commit; false where there is no room for it. */
+  mark({ xid, commitLsn, endLsn, commitTime }: CommitMark): boolean {
+    const { chunk, offset } = this
+    if (offset + markBytes > chunk.length) return false
+    const view = this.viewOf(chunk)
+    view.setUint32(offset, markLength, true)
+    view.setUint8(offset + header, messageCommit)
+    view.setUint32(offset + header + 1, xid)
+    view.setBigUint64(offset + header + 5, commitLsn)
+    view.setBigUint64(offset + header + 13, endLsn)
+    view.setBigInt64(offset + header + 21, commitTime)
+    this.offset += markBytes
+    return true
+  }
+
+  private viewOf(chunk: Buffer): DataView {
+    if (this.view?.buffer !== chunk.buffer)
+      this.view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
+    return this.view
+  }
 }
 
-/** Walks the messages of a transaction. The one cursor is reused for every row. */
+/** Walks the messages of a transaction, or of several. The one cursor is reused for every row. */
 export class ChangeCursor {
   /** The current message: its first byte is the type. */
   buffer: Buffer = Buffer.alloc(0)
@@ -138,8 +191,30 @@ export class ChangeCursor {
     this.enter(0, transaction.start)
   }
 
-  /** Goes to the next message; false at the end. */
+  /** Goes to the next message that is no mark; false at the end. */
   advance(): boolean {
+    while (this.step()) if (this.buffer[this.offset] !== messageCommit) return true
+    return false
+  }
+
+  /** Where the current message stands, with what is stored before it. */
+  get at(): number {
+    return this.offset - header
+  }
+
+  /** What the mark says that it is at. */
+  mark(): CommitMark {
+    const { buffer, offset } = this
+    return {
+      xid: buffer.readUInt32BE(offset + 1),
+      commitLsn: buffer.readBigUInt64BE(offset + 5),
+      endLsn: buffer.readBigUInt64BE(offset + 13),
+      commitTime: buffer.readBigInt64BE(offset + 21),
+    }
+  }
+
+  /** Goes to the next message or mark; false at the end. */
+  step(): boolean {
     const transaction = this.transaction
     if (!transaction) return false
     for (;;) {

@@ -2,7 +2,7 @@ import type { ApplyEvents } from '../apply/events.ts'
 import { placeContext } from '../apply/place.ts'
 import type { Ways } from '../apply/ways.ts'
 import { failpointHits } from '../failpoints.ts'
-import type { Transaction } from '../model/changes.ts'
+import { firstCommit, type Transaction, transactionsIn } from '../model/changes.ts'
 import { formatLsn } from '../model/lsn.ts'
 import type { Tracker } from '../progress/tracker.ts'
 import type { Flow } from '../stream/flow.ts'
@@ -98,13 +98,14 @@ export class Report {
     const { metrics, name: downstream } = this
     let rows = 0
     let bytes = 0
+    const transactions = transactionsIn(batch)
     const counts = noCounts()
     for (const transaction of batch) {
       rows += transaction.changes
       bytes += transaction.bytes
       count(counts, transaction)
     }
-    const latency = Date.now() - unixMilliseconds(batch[0]!.commitTime)
+    const latency = Date.now() - unixMilliseconds(firstCommit(batch[0]!))
     metrics.latencySeconds.observe({ downstream }, Math.max(0, latency) / 1000)
     for (const [operation, n] of Object.entries(counts))
       if (n > 0) metrics.applyRows.inc({ downstream, operation }, n)
@@ -112,12 +113,12 @@ export class Report {
     metrics.applyBytes.inc({ downstream }, bytes)
     metrics.applyBatches.inc({ downstream })
     metrics.unchangedToast.inc({ downstream }, unchanged)
-    metrics.applyTransactions.inc({ downstream }, batch.length)
+    metrics.applyTransactions.inc({ downstream }, transactions)
     if (arriving) metrics.applyArriving.inc({ downstream })
     metrics.applyBatchRows.observe({ downstream }, rows)
     metrics.applyBatchSeconds.observe({ downstream, stage: 'execute' }, milliseconds / 1000)
     this.rows += rows
-    this.transactions += batch.length
+    this.transactions += transactions
     this.batches++
     this.positions()
   }
@@ -130,7 +131,7 @@ export class Report {
     metrics.flushedLsn.set({ downstream }, Number(tracker.durable))
     metrics.receivedLsn.set(Number(tracker.seen))
     metrics.bufferBytes.set(queue.memory)
-    metrics.bufferTransactions.set(queue.length)
+    metrics.bufferTransactions.set(queue.transactions)
     this.health.lagSeconds = this.lagSeconds
     metrics.lagSeconds.set({ downstream }, this.lagSeconds)
     metrics.lagBytes.set({ downstream }, Number(tracker.seen - tracker.applied))
@@ -139,7 +140,7 @@ export class Report {
   /** Age of the oldest commit that is not applied; 0 when there is none. */
   get lagSeconds(): number {
     const oldest = this.queue.oldest
-    return oldest ? Math.max(0, (Date.now() - unixMilliseconds(oldest.commitTime)) / 1000) : 0
+    return oldest ? Math.max(0, (Date.now() - unixMilliseconds(firstCommit(oldest))) / 1000) : 0
   }
 
   skipped(transaction: Transaction): void {
@@ -170,7 +171,10 @@ export class Report {
 
   readonly redone: ApplyEvents['redone'] = (batch, reason) => {
     this.metrics.applyRedone.inc({ downstream: this.name })
-    this.log.debug({ transactions: batch.length, reason }, 'batch rolled back, to be applied in parts')
+    this.log.debug(
+      { transactions: transactionsIn(batch), reason },
+      'batch rolled back, to be applied in parts',
+    )
   }
 
   private tick(): void {

@@ -2,6 +2,7 @@ import { Applier } from '../apply/applier.ts'
 import type { ApplyEvents } from '../apply/events.ts'
 import { ApplySession } from '../apply/session.ts'
 import { Waiting } from '../apply/waiting.ts'
+import { transactionsIn } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { planner } from '../plan/rows.ts'
 import { destroyClient } from '../postgres/socket.ts'
@@ -63,9 +64,10 @@ export async function wire(
   const { rows } = await apply.query<{ role: string; pid: string }>(
     'SELECT current_user AS role, pg_backend_pid() AS pid',
   )
-  const queue = new TransactionQueue()
-  const tracker = new Tracker(position.lsn)
   const { catchUp, copiedAt } = context
+  // Where one of them may be left out, or may have to wait, each is handed out by itself.
+  const queue = new TransactionQueue(skips.size === 0 && !context.oneByOne && copiedAt === undefined)
+  const tracker = new Tracker(position.lsn)
   const pump = new Pump({
     ...{ tracker, queue, until, skips, oneByOne: context.oneByOne },
     arrives: mayArrive(context) ? context.streams : undefined,
@@ -157,8 +159,9 @@ export async function wire(
   }
   const events: ApplyEvents = {
     applied: (batch, ...told) => {
-      tracker.committed(batch.length, batch[batch.length - 1]!.endLsn)
-      queue.done(batch.length)
+      const { endLsn } = batch[batch.length - 1]!
+      tracker.committed(transactionsIn(batch), endLsn)
+      queue.done(endLsn)
       progressed()
       report.applied(batch, ...told)
     },
@@ -169,7 +172,7 @@ export async function wire(
     },
     skipped: (transaction) => {
       tracker.committed(1, transaction.endLsn)
-      queue.done()
+      queue.done(transaction.endLsn)
       progressed()
       report.skipped(transaction)
     },

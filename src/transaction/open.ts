@@ -51,6 +51,7 @@ export class OpenTransaction implements Transaction {
   protected oldest = 1
   /** Bytes at which its growth is told of. */
   growsAt = growsFrom
+  isMarked = false
   /** Was handed out to be applied while it arrives. */
   tried = false
   /** Is being applied so. */
@@ -90,6 +91,9 @@ export class OpenTransaction implements Transaction {
     this.endLsn = endLsn
     this.commitTime = commitTime
     this.end = this.writer.offset
+    // One that is at work already stays by itself.
+    const isSmall = !this.tried && !this.ddl && this.sides === noSides && this.chunks === this.writer.alone
+    this.isMarked = isSmall && this.writer.mark(this)
   }
 
   /** Its commit has arrived. */

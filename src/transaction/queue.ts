@@ -1,4 +1,6 @@
-import type { Transaction } from '../model/changes.ts'
+import { type Transaction, transactionsIn } from '../model/changes.ts'
+import type { Lsn } from '../model/lsn.ts'
+import { Bundle } from './bundle.ts'
 
 /** What a transaction takes beside its messages: a flood of tiny ones is mostly that. */
 const overhead = 512
@@ -9,10 +11,19 @@ export class TransactionQueue {
   bytes = 0
   /** Bytes of it in memory. */
   memory = 0
+  /** Transactions of the upstream that wait. */
+  transactions = 0
   private items: Transaction[] = []
   private head = 0
   private inHand: readonly Transaction[] = []
+  private readonly bundles: boolean
 
+  /** `bundles`: small ones are held together, and handed out so. */
+  constructor(bundles = true) {
+    this.bundles = bundles
+  }
+
+  /** What `take` can hand out. */
   get length(): number {
     return this.items.length - this.head
   }
@@ -28,7 +39,21 @@ export class TransactionQueue {
   }
 
   push(transaction: Transaction): void {
-    this.items.push(transaction)
+    const { items } = this
+    this.transactions++
+    const last = this.bundles && items.length > this.head ? items[items.length - 1] : undefined
+    if (last && Bundle.fits(last, transaction)) {
+      let bundle = last
+      if (!(bundle instanceof Bundle)) {
+        bundle = new Bundle(last)
+        items[items.length - 1] = bundle
+      }
+      ;(bundle as Bundle).add(transaction)
+      this.bytes += transaction.bytes
+      this.memory += transaction.memory
+      return
+    }
+    items.push(transaction)
     this.bytes += transaction.bytes + overhead
     this.memory += transaction.memory + overhead
   }
@@ -59,6 +84,7 @@ export class TransactionQueue {
     }
     const batch = this.items.slice(from, this.head)
     if (batch.length > 0) this.inHand = batch
+    this.transactions -= transactionsIn(batch)
     this.bytes -= bytes + batch.length * overhead
     this.memory -= memory + batch.length * overhead
     if (this.head > 1024 || this.head === this.items.length) {
@@ -68,15 +94,18 @@ export class TransactionQueue {
     return batch
   }
 
-  /** So many of the batch taken last are applied, or all of it. */
-  done(count = this.inHand.length): void {
-    for (const transaction of this.inHand.slice(0, count)) transaction.release?.()
-    this.inHand = this.inHand.slice(count)
+  /** Of the batch taken last, what ends up to there is applied. */
+  done(upTo: Lsn): void {
+    const left = this.inHand.findIndex(({ endLsn }) => endLsn > upTo)
+    const done = left < 0 ? this.inHand : this.inHand.slice(0, left)
+    for (const transaction of done) transaction.release?.()
+    this.inHand = left < 0 ? [] : this.inHand.slice(left)
   }
 
   /** Nothing will be applied any more. */
   close(): void {
-    this.done()
+    for (const transaction of this.inHand) transaction.release?.()
+    this.inHand = []
     for (const transaction of this.items.slice(this.head)) transaction.release?.()
     this.items = []
     this.head = 0
