@@ -94,6 +94,21 @@ describe.each<Pair>(['18', '14-18', '15-18', '16', '17'].filter((it) => availabl
 )
 
 describe('pulling', { timeout: 120_000 }, () => {
+  it('is done by two sessions, one of which decodes while the rows of the other arrive', async () => {
+    const f = await follow({ before: [table] })
+    await f.stop()
+    await script(f.upstream, transactions(1, 20_000))
+    f.start(['--until', 'now', ...json], pulling(200))
+    const copies = `SELECT count(*) FROM pg_replication_slots WHERE temporary AND slot_name LIKE '${f.name}%'`
+    const poll = await client(f.upstream)
+    await waitUntil(async () => (await poll.query(copies)).rows[0].count === '2', {
+      ...{ what: 'two copies of the slot', interval: 1 },
+    })
+    expect((await f.follower.exit).code, f.follower.output).toBe(0)
+    expect(await compareDatabases(f.upstream, f.downstream)).toEqual([])
+    await nothingLeft(f)
+  })
+
   it('ends where --until does, in the middle of a backlog', async () => {
     const f = await follow({ before: [table] })
     await f.stop()
@@ -310,6 +325,17 @@ describe('a backlog that cannot be pulled', { timeout: 120_000 }, () => {
     await nothingLeft(f)
   })
 
+  it('is pulled by one session where no further slot is free', async () => {
+    const f = await upstream({ max_replication_slots: '2' })
+    const it = f.start('--until', 'now')
+    expect((await it.exit).code, it.output).toBe(0)
+    expect(pulled(it)?.windows).toBeGreaterThan(2)
+    expect(streamedBecause(it)).toBeUndefined()
+    expect(it.output).toContain('the backlog is pulled by one session')
+    expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('50')
+    await nothingLeft(f)
+  })
+
   it('is streamed as far as standbys are that the slot waits for', async () => {
     const f = await upstream({})
     const failover = 'SELECT failover FROM pg_replication_slots WHERE slot_name = $1'
@@ -330,8 +356,9 @@ describe('a backlog that cannot be pulled', { timeout: 120_000 }, () => {
 
   it('is streamed from where the server has no room for a transaction', async () => {
     const f = await upstream({ temp_file_limit: '2MB' })
+    // Of a window 32 MB are held in memory.
     await statements(f.upstream, [
-      `INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1001, 21000) i`,
+      `INSERT INTO t SELECT i, repeat('x', 3000) FROM generate_series(1001, 21000) i`,
       transactions(51, 60),
     ])
     const it = f.start('--until', 'now')

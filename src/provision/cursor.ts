@@ -78,24 +78,73 @@ export async function setLifelines(client: pg.Client): Promise<void> {
     await client.query(`SET ${name} = ${quoteLiteral(value)}`).catch(() => {})
 }
 
+/** What a window is materialized in goes to the server's disk beyond it. */
+export async function setWindowMemory(client: pg.Client): Promise<void> {
+  const text = `SELECT pg_catalog.set_config('work_mem', '32MB', false)
+    WHERE pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) < pg_catalog.pg_size_bytes('32MB')`
+  await client.query(text).catch(() => {})
+}
+
+/** Where a cursor stands. */
+export interface CursorPosition {
+  /** Everything before it is delivered, or will be by the window that has begun. */
+  readonly confirmed: Lsn
+  /** From where the next window will decode. */
+  readonly restart: Lsn
+  /** The upstream's flushed end of WAL. */
+  readonly walEnd: Lsn
+  /** The follow's own slot has come to wait for standbys. */
+  readonly waitsForStandbys: boolean
+}
+
+/** `row`: of the query below. */
+export function cursorPosition(row: readonly (string | undefined)[]): CursorPosition {
+  const [confirmed, restart, walEnd] = row.slice(0, 3).map((lsn) => lsnFromServer(lsn ?? ''))
+  return { confirmed: confirmed!, restart: restart!, walEnd: walEnd!, waitsForStandbys: row[3] === 't' }
+}
+
+function positionQuery(slot: string, cursor: string): string {
+  return `SELECT c.confirmed_flush_lsn, c.restart_lsn, pg_catalog.pg_current_wal_flush_lsn() AS wal_end,
+       EXISTS (SELECT FROM pg_catalog.pg_replication_slots AS s
+                WHERE s.slot_name = ${quoteLiteral(slot)} AND (pg_catalog.to_jsonb(s) ->> 'failover')::boolean
+                  AND pg_catalog.current_setting('synchronized_standby_slots', true) <> '') AS waits
+  FROM pg_catalog.pg_replication_slots AS c WHERE c.slot_name = ${quoteLiteral(cursor)}`
+}
+
+/** Of a cursor whose window's first row has come: its end. undefined: it is gone. */
+export async function readCursor(
+  upstream: pg.Client,
+  slot: string,
+  cursor: string,
+): Promise<CursorPosition | undefined> {
+  const row = await askOne(upstream, 'upstream', positionQuery(slot, cursor), [])
+  if (!row) return undefined
+  return cursorPosition(
+    [row.confirmed_flush_lsn, row.restart_lsn, row.wal_end, row.waits].map((each) => each ?? ''),
+  )
+}
+
 /**
  * The next window of a cursor: at most so many messages, but whole transactions; behind it, where the cursor stands then, from where
- * it would decode, where the flushed WAL ends, and whether the follow's own slot has come to wait for standbys.
+ * it would decode, where the flushed WAL ends, and whether the follow's own slot has come to wait for standbys. `copy`: the cursor is made
+ * for it, as a copy of another session's, in place of an old one.
  */
 export function windowStatement(
   slot: string,
   cursor: string,
   messages: number,
   plugin: Readonly<Record<string, string>>,
+  copy?: { readonly from: string; readonly old: string | undefined },
 ): string {
   const options = Object.entries(plugin).flat().map(quoteLiteral).join(', ')
   const name = quoteLiteral(cursor)
-  return `COPY (SELECT data FROM pg_catalog.pg_logical_slot_get_binary_changes(${name}, NULL, ${messages}, ${options})) TO STDOUT (FORMAT binary);
-SELECT c.confirmed_flush_lsn, c.restart_lsn, pg_catalog.pg_current_wal_flush_lsn(),
-       EXISTS (SELECT FROM pg_catalog.pg_replication_slots AS s
-                WHERE s.slot_name = ${quoteLiteral(slot)} AND (pg_catalog.to_jsonb(s) ->> 'failover')::boolean
-                  AND pg_catalog.current_setting('synchronized_standby_slots', true) <> '')
-  FROM pg_catalog.pg_replication_slots AS c WHERE c.slot_name = ${name}`
+  const drop =
+    copy?.old === undefined ? '' : `SELECT pg_catalog.pg_drop_replication_slot(${quoteLiteral(copy.old)});`
+  const made = copy
+    ? `${drop}SELECT pg_catalog.pg_copy_logical_replication_slot(${quoteLiteral(copy.from)}, ${name}, true);`
+    : ''
+  return `${made}COPY (SELECT data FROM pg_catalog.pg_logical_slot_get_binary_changes(${name}, NULL, ${messages}, ${options})) TO STDOUT (FORMAT binary);
+${positionQuery(slot, cursor)}`
 }
 
 /** Stream Start: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html */

@@ -8,6 +8,7 @@ import {
   cursorName,
   readBacklog,
   setLifelines,
+  setWindowMemory,
 } from '../provision/cursor.ts'
 import type { Prepared } from '../provision/prepare.ts'
 import type { SessionContext } from './context.ts'
@@ -32,6 +33,7 @@ export async function openPull(
   try {
     reader = await connections.another()
     await setLifelines(reader)
+    await setWindowMemory(reader)
     const cursor = cursorName(settings.slot)
     await copySlot(reader, settings.slot, cursor)
     await failpointOn('pull.copied', reader)

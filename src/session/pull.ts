@@ -1,15 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { ExitCode, FollowerError } from '../errors.ts'
-import { formatLsn, type Lsn, lsnFromServer } from '../model/lsn.ts'
+import { formatLsn, type Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
 import type { Tracker } from '../progress/tracker.ts'
-import { isAtWork, readBacklog, setLifelines, windowStatement } from '../provision/cursor.ts'
-import { type Window, Windows } from '../stream/windows.ts'
+import { cursorPosition, isAtWork, readBacklog, readCursor, setLifelines } from '../provision/cursor.ts'
+import type { Window, WindowHandlers } from '../stream/windows.ts'
 import type { SessionContext } from './context.ts'
 import { OwnSlot } from './own-slot.ts'
-import { firstSize, isNear, nearBytes, nextSize, pullFrom, smallerSize } from './pull-size.ts'
+import type { PullReader } from './pull-reader.ts'
+import { firstSize, isNear, nearBytes, nextSize, pullFrom } from './pull-size.ts'
+import { requireNext, Turns } from './pull-turns.ts'
 import type { Source } from './source.ts'
 import { streamError } from './stream-error.ts'
 
@@ -20,7 +22,7 @@ const longestDrainMs = 10_000
 /** A window keeps a snapshot upstream, which keeps dead rows: a downstream that is slower than this is streamed to. */
 const longestHoldMs = 30_000
 
-/** The window was given up; the connection with it. */
+/** What was asked for was given up; the connections with it. */
 class GivenUp extends Error {}
 
 export interface PullOptions {
@@ -39,42 +41,38 @@ export interface PullOptions {
 }
 
 /**
- * Pulls a backlog in windows, each asked for as soon as the one before has arrived, while that is applied. What comes goes the way of the stream:
- * into the same decoder, in the same order.
+ * Pulls a backlog in windows. Two sessions take turns: as soon as one's window is decoded, and while it arrives and is applied, the other decodes what
+ * comes behind it. What comes goes the way of the stream: into the same decoder, in the same order.
  */
 export class Pull {
   private readonly options: PullOptions
-  private readonly windows: Windows
   private readonly own: OwnSlot
   private readonly timer: NodeJS.Timeout
-  private readonly pid: string
+  private readonly turns: Turns
+  /** Who was asked for the window behind the one that arrives. */
+  private ahead: Promise<PullReader | undefined> | undefined
   private size = firstSize
   private place: { confirmed: Lsn; restart: Lsn }
   private count = 0
   private messages = 0
   private starved = true
+  /** Why the last window was not brought. */
+  private refused: Error | undefined
   private closed = false
 
   constructor(options: PullOptions) {
     this.options = options
-    const { source, reader, context, tracker, ended, confirmed } = options
+    const { source, reader, cursor, context, tracker, ended, confirmed } = options
     const { log, settings, connections } = context
     this.place = { confirmed, restart: confirmed }
-    this.pid = String((reader as { processID?: number }).processID)
-    this.windows = new Windows(reader, source.flow, {
-      first: () => {
-        this.starved = tracker.unapplied === 0
+    this.turns = new Turns(
+      {
+        ...{ connections, flow: source.flow, slot: settings.slot, plugin: options.plugin },
+        handlers: (of) => this.handlers(of),
       },
-      wal: (buffer, offset, length) => {
-        if (failpointOn('pull.window', reader) !== undefined) source.flow.hold('stop', true)
-        source.wal(buffer, offset, length)
-      },
-      notice: (notice) => {
-        const missing = source.notice(notice)
-        // Said before the first row: nothing of this window is taken.
-        if (missing) void this.giveUp(missing)
-      },
-    })
+      reader,
+      cursor,
+    )
     this.own = new OwnSlot({
       open: async () => {
         const client = await connections.another()
@@ -86,6 +84,26 @@ export class Pull {
       failed: (error) => ended(error, false),
     })
     this.timer = setInterval(() => this.look(), lookMs)
+    source.flow.alive()
+  }
+
+  private handlers(reader: () => PullReader): WindowHandlers {
+    const { source, tracker } = this.options
+    return {
+      first: () => {
+        this.starved = tracker.unapplied === 0
+        this.ahead = this.askAhead(reader())
+      },
+      wal: (buffer, offset, length) => {
+        if (failpointOn('pull.window', reader().client) !== undefined) source.flow.hold('stop', true)
+        source.wal(buffer, offset, length)
+      },
+      notice: (notice) => {
+        const missing = source.notice(notice)
+        // Said before the first row: nothing of this window is taken.
+        if (missing) void this.turns.giveUp(missing)
+      },
+    }
   }
 
   /**
@@ -95,10 +113,12 @@ export class Pull {
     const { context, source, until } = this.options
     const began = performance.now()
     context.metrics.receivingWay.set({ way: 'pull' }, 1)
-    while (await this.next()) {
-      // Windows are read until there is a reason to stop.
-    }
+    const { turns } = this
+    turns.current.ask(this.size)
+    for (let next: PullReader | undefined = turns.current; next; next = await this.next(next))
+      turns.current = next
     if (this.closed) return undefined
+    void turns.giveUp(new GivenUp('no more windows are wanted'))
     const received = this.received
     context.log.info(
       { windows: this.count, messages: this.messages, lsn: formatLsn(received) },
@@ -124,11 +144,9 @@ export class Pull {
     if (this.closed) return
     this.closed = true
     clearInterval(this.timer)
-    const { context, reader } = this.options
-    const { metrics, connections } = context
-    metrics.receivingWay.set({ way: 'pull' }, 0)
-    const terminated = this.giveUp(new GivenUp('the session ends'))
-    await Promise.race([Promise.all([terminated, connections.leave(reader), this.own.close()]), sleep(1000)])
+    this.options.context.metrics.receivingWay.set({ way: 'pull' }, 0)
+    const closed = this.turns.close(new GivenUp('the session ends'))
+    await Promise.race([Promise.all([closed, this.own.close()]), sleep(1000)])
   }
 
   private isOver(): boolean {
@@ -141,15 +159,16 @@ export class Pull {
     return assembler.received > this.place.confirmed ? assembler.received : this.place.confirmed
   }
 
-  /** Reads one window; false: the stream is to go on, or nothing more is wanted. */
-  private async next(): Promise<boolean> {
+  /** Takes the window that a reader was asked for; resolves with who to go on with; undefined: the stream is to, or nothing more is wanted. */
+  private async next(reader: PullReader): Promise<PullReader | undefined> {
     const { context, source, until } = this.options
     const { log, metrics } = context
     const before = this.place.confirmed
-    const size = this.size
-    const window = await this.read(size)
-    if (window === undefined) return !this.closed && this.size !== size
-    const [confirmed, restart, walEnd] = window.row.slice(0, 3).map(lsnFromServer) as [Lsn, Lsn, Lsn]
+    const { size } = reader
+    this.ahead = undefined
+    const window = await this.read(reader)
+    if (!window) return this.insteadOf(reader)
+    const { confirmed, restart, walEnd, waitsForStandbys } = cursorPosition(window.row)
     if (source.assembler.inTransaction) throw new RangeError('a window ends within a transaction')
     this.place = { confirmed, restart }
     this.count++
@@ -165,14 +184,46 @@ export class Pull {
       'window',
     )
     source.passed(confirmed)
-    if (until !== undefined && this.received >= until) return false
+    if (until !== undefined && this.received >= until) return undefined
     this.size = nextSize(size, before, this.place)
-    if (window.row[3] === 't') {
+    const ahead = await this.ahead
+    if (ahead) return requireNext(ahead, confirmed)
+    if (waitsForStandbys) {
       log.info('the backlog is streamed from here: the slot waits for synchronized_standby_slots')
-      return false
+      return undefined
     }
-    if (!isNear(walEnd - confirmed, window.messages < size)) return true
-    return this.isFarAgain()
+    if (isNear(walEnd - confirmed, window.messages < size) && !(await this.isFarAgain())) return undefined
+    if (this.closed) return undefined
+    reader.ask(this.size)
+    return reader
+  }
+
+  /**
+   * The first row of a window has come, so its end is known: asks another session for what comes behind. undefined: there is not much, or it can't be.
+   */
+  private async askAhead(reader: PullReader): Promise<PullReader | undefined> {
+    const { context, until } = this.options
+    const { connections, settings } = context
+    const before = this.place.confirmed
+    const { turns } = this
+    try {
+      const { slot } = settings
+      const place = turns.alone ? undefined : await readCursor(connections.upstream, slot, reader.place)
+      if (!place || place.waitsForStandbys || isNear(place.walEnd - place.confirmed, false)) return undefined
+      if (until !== undefined && place.confirmed >= until) return undefined
+      const other = await turns.other(reader)
+      if (this.closed || this.isOver()) return undefined
+      other.ask(nextSize(reader.size, before, place), reader, place.confirmed)
+      return other
+    } catch (error) {
+      turns.alone = true
+      this.toldAlone(error as Error)
+      return undefined
+    }
+  }
+
+  private toldAlone(reason: Error | undefined): void {
+    this.options.context.log.debug({ reason: reason?.message }, 'the backlog is pulled by one session')
   }
 
   /** What has been pulled is applied before the stream begins: so its slot is where it begins, or near it. Whether much has come meanwhile. */
@@ -188,55 +239,47 @@ export class Pull {
   }
 
   /** undefined: the server refuses it, or it was given up. What has arrived of it are whole transactions, and one that is dropped. */
-  private async read(size: number): Promise<Window | undefined> {
-    const { context, cursor, plugin } = this.options
-    const { log, settings, pulling } = context
+  private async read(reader: PullReader): Promise<Window | undefined> {
+    const { settings } = this.options.context
+    this.refused = undefined
     try {
-      return await this.windows.read(windowStatement(settings.slot, cursor, size, plugin))
+      return await reader.take()
     } catch (error) {
-      if (this.closed) return undefined
       const refused = error instanceof ServerError && error.severity === 'ERROR'
-      const smaller =
-        refused && error.code === '53400' && this.windows.messages === 0 ? smallerSize(size) : undefined
-      if (smaller !== undefined) {
-        this.size = smaller
-        return undefined
-      }
-      if (!refused && !(error instanceof GivenUp) && !(error instanceof FollowerError))
+      if (!this.closed && !refused && !(error instanceof GivenUp) && !(error instanceof FollowerError))
         throw streamError(error as Error, settings.upstream)
-      // The stream says in its place what is wrong there, and has room for what is too large.
-      pulling?.rest()
-      log.info(
-        { lsn: formatLsn(this.received), reason: (error as Error).message },
-        'the backlog is streamed from here',
-      )
+      this.refused = error as Error
       return undefined
     }
+  }
+
+  /** Who goes on where a reader did not bring its window. */
+  private insteadOf(reader: PullReader): PullReader | undefined {
+    const { context } = this.options
+    const { refused } = this
+    if (this.closed) return undefined
+    const instead = this.turns.instead(reader, refused)
+    if (instead === reader.behind && instead) this.toldAlone(refused)
+    if (instead) return instead
+    // The stream says in its place what is wrong there, and has room for what is too large.
+    context.pulling?.rest()
+    const lsn = formatLsn(this.received)
+    context.log.info({ lsn, reason: refused?.message }, 'the backlog is streamed from here')
+    return undefined
   }
 
   private look(): void {
     const { source, context } = this.options
     const { flow } = source
-    if (!this.windows.isReading) flow.alive()
-    else if (flow.heldSinceMs > longestHoldMs) void this.giveUp(new GivenUp('the downstream is slow'))
+    const { windows, pid } = this.turns.current
+    if (!windows.isReading) flow.alive()
+    else if (flow.heldSinceMs > longestHoldMs) void this.turns.giveUp(new GivenUp('the downstream is slow'))
     // Until the first row comes, only the server knows whether it works at it.
     else
-      void isAtWork(context.connections.upstream, this.pid).then(
+      void isAtWork(context.connections.upstream, pid).then(
         (atWork) => atWork && flow.alive(),
         () => {},
       )
-  }
-
-  /** Nothing more is read; it is no lost connection. The server would notice by itself within a second, where it can. */
-  private giveUp(reason: Error): Promise<unknown> {
-    const { context, reader } = this.options
-    const reading = this.windows.isReading
-    reader.removeAllListeners('end')
-    this.windows.cut(reason)
-    if (!reading) return Promise.resolve()
-    return context.connections.upstream
-      .query('SELECT pg_catalog.pg_terminate_backend($1)', [this.pid])
-      .catch(() => {})
   }
 
   /** P3 once more: nobody had the slot meanwhile, and whoever moved it beyond what has arrived made a gap. */

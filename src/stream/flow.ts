@@ -22,6 +22,7 @@ export class Flow {
     this.socket = socket
     this.alive()
     if (this.isHeld) socket.pause()
+    else socket.resume()
   }
 
   received(bytes: number): void {

@@ -69,7 +69,12 @@ export class Windows {
     takeSocket(client, (chunk) => this.onChunk(chunk))
     this.socket.on('error', (error) => this.end(error))
     this.socket.on('close', () => this.end(new StreamClosed('the server closed the connection')))
-    flow.attach(this.socket)
+    this.socket.pause()
+  }
+
+  /** What was asked for may arrive. */
+  resume(): void {
+    this.flow.attach(this.socket)
   }
 
   /** True between the request for a window and its end. */
@@ -140,6 +145,7 @@ export class Windows {
     const { onReady, onFailure, error, messages, firstMs, row } = this
     this.onReady = undefined
     this.onFailure = undefined
+    this.socket.pause()
     if (error) onFailure?.(error)
     else onReady?.({ messages, firstMs, row })
   }

@@ -492,4 +492,15 @@ export const mutants = [
     ],
     test: ['test/binary.test.ts', ''],
   },
+  {
+    name: 'asks for the window ahead where the one before it begins',
+    edits: [
+      [
+        'src/session/pull-reader.ts',
+        'const copy = behind && { from: behind.place, old }',
+        'const copy = behind && { from: slot, old }',
+      ],
+    ],
+    test: ['test/pull.slow.test.ts', 'pulling is done by two sessions'],
+  },
 ]
