@@ -109,6 +109,23 @@ describe('pulling', { timeout: 120_000 }, () => {
     await nothingLeft(f)
   })
 
+  it('takes a window that is ready only behind the one before it, which the downstream holds up', async () => {
+    const f = await follow({ before: [table] })
+    await f.stop()
+    const large = `DO $$BEGIN FOR i IN 1..8000 LOOP INSERT INTO t SELECT i, repeat(md5(i::text), 120); COMMIT; END LOOP; END$$`
+    await script(f.upstream, large)
+    const holder = await client(f.downstream)
+    await holder.query('BEGIN; LOCK TABLE t')
+    f.start(['--until', 'now', '--memory-limit', '16MB', ...json], pulling(12_000))
+    const decoded = `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'follower/${f.name}%'
+      AND state = 'active' AND query LIKE '%COPY%' AND wait_event = 'ClientWrite'`
+    await waitUntil(async () => (await value(f.upstream, decoded)) === '2', { what: 'two windows that wait' })
+    await holder.query('COMMIT')
+    expect((await f.follower.exit).code, f.follower.output).toBe(0)
+    expect(pulled(f.follower)?.messages).toBeGreaterThanOrEqual(24_000)
+    expect(await compareDatabases(f.upstream, f.downstream)).toEqual([])
+  })
+
   it('ends where --until does, in the middle of a backlog', async () => {
     const f = await follow({ before: [table] })
     await f.stop()

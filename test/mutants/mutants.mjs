@@ -493,14 +493,11 @@ export const mutants = [
     test: ['test/binary.test.ts', ''],
   },
   {
-    name: 'asks for the window ahead where the one before it begins',
+    name: 'takes the window ahead while the one before it arrives',
     edits: [
-      [
-        'src/session/pull-reader.ts',
-        'const copy = behind && { from: behind.place, old }',
-        'const copy = behind && { from: slot, old }',
-      ],
+      ['src/stream/windows.ts', 'this.socket.pause()\n  }\n', '}\n'],
+      ['src/stream/windows.ts', 'this.socket.pause()\n    if (error)', 'if (error)'],
     ],
-    test: ['test/pull.slow.test.ts', 'pulling is done by two sessions'],
+    test: ['test/pull.slow.test.ts', 'behind the one before it'],
   },
 ]
