@@ -118,7 +118,13 @@ test('small transactions are held together, and each is the same by itself', () 
     fc.property(histories, fc.integer({ min: 1, max: 100 }), (history, most) => {
       const [bundled, single] = arrive(history)
       expect([bundled.transactions, single.transactions]).toEqual([history.length, history.length])
+      const counted = bundled.memory
       const held = drain(bundled, most)
+      const stands = held.reduce(
+        (sum, { start, end, chunks }) => sum + (chunks.length > 1 ? 0 : end - start),
+        0,
+      )
+      expect(counted).toBeGreaterThanOrEqual(stands)
       bundles += held.filter(({ count }) => (count ?? 1) > 1).length
       const each = drain(single, most)
       expect(transactionsIn(held)).toBe(history.length)

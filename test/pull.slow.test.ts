@@ -316,8 +316,10 @@ describe('a backlog that cannot be pulled', { timeout: 120_000 }, () => {
     if (slot) await script(up.conninfo(), `SELECT ${slot.replace('$name', `'${name}'`)}`)
     const ends = ['--upstream', up.conninfo(), '--downstream', downstream, '--name', name]
     const given = ['--ddl', 'off', '--publication', 'p', ...(slot ? ['--slot', name] : [])]
-    const start = (...args: string[]) =>
-      runFollower(['start', ...ends, ...given, ...json, ...args], { env: pulling() })
+    const start = (...args: (string | number)[]) =>
+      runFollower(['start', ...ends, ...given, ...json, ...args.filter((each) => typeof each === 'string')], {
+        env: pulling(args.find((each) => typeof each === 'number')),
+      })
     const first = start('--until', 'now')
     expect((await first.exit).code, first.output).toBe(0)
     await script(up.conninfo(), transactions(1, 50))
@@ -339,6 +341,21 @@ describe('a backlog that cannot be pulled', { timeout: 120_000 }, () => {
     expect(pulled(it)).toBeUndefined()
     expect(streamedBecause(it)).toMatch(why)
     expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('50')
+    await nothingLeft(f)
+  })
+
+  it('is pulled in smaller windows where the server has no room for a large one', async () => {
+    const f = await upstream({ temp_file_limit: '2MB' })
+    await script(
+      f.upstream,
+      `DO $$BEGIN FOR i IN 1001..15000 LOOP INSERT INTO t VALUES (i, repeat('x', 3000)); COMMIT; END LOOP; END$$`,
+    )
+    // All of it is one window; of smaller ones each fits into memory.
+    const it = f.start('--until', 'now', 100_000)
+    expect((await it.exit).code, it.output).toBe(0)
+    expect(streamedBecause(it)).toBeUndefined()
+    expect(pulled(it)?.windows).toBeGreaterThan(1)
+    expect(await value(f.downstream, 'SELECT count(*) FROM t')).toBe('14050')
     await nothingLeft(f)
   })
 

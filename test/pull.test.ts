@@ -2,7 +2,9 @@ import { EventEmitter } from 'node:events'
 import type pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import { BacklogWatch } from '../src/session/backlog-watch.ts'
+import type { EndConnections } from '../src/session/connections.ts'
 import { isNear, nearBytes, nextSize, smallerSize } from '../src/session/pull-size.ts'
+import { Turns } from '../src/session/pull-turns.ts'
 import { Flow } from '../src/stream/flow.ts'
 import { type Window, Windows } from '../src/stream/windows.ts'
 
@@ -38,9 +40,19 @@ function server() {
   const socket = Object.assign(new EventEmitter(), {
     destroyed: false,
     paused: false,
-    write: () => true,
-    pause: () => socket,
-    resume: () => socket,
+    write: (bytes: Buffer) => {
+      socket.asked.push(bytes.toString())
+      return true
+    },
+    asked: [] as string[],
+    pause: () => {
+      socket.paused = true
+      return socket
+    },
+    resume: () => {
+      socket.paused = false
+      return socket
+    },
     destroy: () => {
       socket.destroyed = true
       socket.emit('close')
@@ -89,6 +101,7 @@ describe('a window', () => {
     for (let step = 1; step <= bytes.length; step++) {
       seen.length = 0
       const read: Promise<Window> = windows.read('')
+      windows.resume()
       for (let at = 0; at < bytes.length; at += step) socket.emit('data', bytes.subarray(at, at + step))
       expect(await read).toMatchObject({ messages: 3, row: ['0/10', '0/8', '0/20'] })
       expect(seen).toEqual(['first', '', 'third'])
@@ -102,6 +115,7 @@ describe('a window', () => {
     const windows = new Windows(client, new Flow(), { first: () => {}, wal: () => {}, notice: () => {} })
     const ready = message('Z', Buffer.from('I'))
     const empty = windows.read('')
+    windows.resume()
     socket.emit('data', Buffer.concat([message('d', header, int16(-1)), ready]))
     expect(await empty).toMatchObject({ messages: 0 })
     const refused = windows.read('')
@@ -118,9 +132,101 @@ describe('a window', () => {
     const { socket, client, message, header, int16 } = server()
     const windows = new Windows(client, new Flow(), { first: () => {}, wal: () => {}, notice: () => {} })
     const read = windows.read('')
+    windows.resume()
     socket.emit('data', message('d', header, int16(2), Buffer.alloc(20)))
     await expect(read).rejects.toThrow(RangeError)
     expect(socket.destroyed).toBe(true)
+  })
+})
+
+describe('two sessions that bring windows in turn', () => {
+  /** The first session's window has come; the second one was asked for what is behind it. */
+  async function turns() {
+    const flow = new Flow()
+    const [a, b] = [server(), server()]
+    const terminated: unknown[] = []
+    const other = Object.assign(b.client, { query: async () => ({ rows: [] }) })
+    const upstream = { query: async (_: string, values: unknown[]) => terminated.push(values) }
+    const connections = { another: async () => other, leave: async () => {}, upstream }
+    const seen: string[] = []
+    const it = new Turns(
+      {
+        ...{ flow, slot: 'own', plugin: {}, connections: connections as unknown as EndConnections },
+        handlers: () => ({
+          first: () => {},
+          wal: (buffer, offset, length) => seen.push(buffer.toString('latin1', offset, offset + length)),
+          notice: () => {},
+        }),
+      },
+      Object.assign(a.client, { processID: 1, removeAllListeners: () => a.client }),
+      'first',
+    )
+    Object.assign(other, { processID: 2, removeAllListeners: () => other })
+    const first = it.current
+    first.ask(100)
+    const window = first.take()
+    a.socket.emit(
+      'data',
+      Buffer.concat([a.message('d', a.header, a.row('one')), a.message('d', a.int16(-1))]),
+    )
+    const second = await it.other(first)
+    second.ask(200, first, 10n)
+    a.socket.emit('data', Buffer.concat([a.values('0/10', '0/8', '0/20'), a.message('Z', Buffer.from('I'))]))
+    await window
+    return { flow, a, b, it, first, second, seen, terminated }
+  }
+
+  it('are read only at their turn, whatever held the stream back before', async () => {
+    const { flow, a, b, first, second, seen } = await turns()
+    expect([a.socket.paused, b.socket.paused]).toEqual([true, true])
+    flow.hold('queue', true)
+    flow.hold('queue', false)
+    expect(b.socket.paused).toBe(true)
+    const window = second.take()
+    expect([a.socket.paused, b.socket.paused]).toEqual([true, false])
+    first.ask(100, second, 20n)
+    flow.hold('queue', true)
+    expect(b.socket.paused).toBe(true)
+    flow.hold('queue', false)
+    expect([a.socket.paused, b.socket.paused]).toEqual([true, false])
+    b.socket.emit(
+      'data',
+      Buffer.concat([b.message('d', b.header, b.row('two')), b.message('Z', Buffer.from('I'))]),
+    )
+    await window
+    expect(seen).toEqual(['one', 'two'])
+    // Nothing of one that is not at its turn is taken.
+    a.socket.emit('data', a.message('d', a.header, a.row('three')))
+    await expect(first.take()).rejects.toThrow('before its turn')
+    expect(seen).toEqual(['one', 'two'])
+  })
+
+  it('are one where the other one has waited for too long, from the same place on', async () => {
+    const { it: both, a, b, first, second, terminated } = await turns()
+    expect(both.waiting(60_000)).toBeUndefined()
+    expect(both.waiting(-1)).toBe(second)
+    await both.drop(second)
+    expect(b.socket.destroyed).toBe(true)
+    expect(terminated).toEqual([[['2']]])
+    const reason = await second.take().catch((error: Error) => error)
+    a.socket.asked.length = 0
+    expect(both.instead(second, reason as Error, 10n)).toBe(first)
+    expect(both.alone).toBe(true)
+    expect(a.socket.asked.join()).toMatch(/changes\('first', NULL, 200/)
+  })
+
+  it('go on with a smaller window where there is no room, from a new copy: the server has dropped the old one', async () => {
+    const { it: both, a, first } = await turns()
+    first.ask(200_000)
+    const refused = first.take()
+    const error = a.message('E', Buffer.from('VERROR\0C53400\0Mno room\0\0'))
+    a.socket.emit('data', Buffer.concat([error, a.message('Z', Buffer.from('I'))]))
+    a.socket.asked.length = 0
+    const reason = await refused.catch((reason: Error) => reason)
+    expect(both.instead(first, reason as Error, 0x10n)).toBe(first)
+    expect(a.socket.asked.join()).toMatch(
+      /copy_logical_replication_slot\('own', '(own_pull_\w+)', true\);SELECT pg_catalog.pg_replication_slot_advance\('\1', '0\/10'\);COPY .*changes\('\1', NULL, 50000/,
+    )
   })
 })
 

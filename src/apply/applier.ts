@@ -108,7 +108,7 @@ export class Applier {
     }
   }
 
-  /** What is given up comes again as a batch; what can't come again is one now. */
+  /** What is given up comes again as a batch, or from the upstream; what was taken from what waits is a batch now. */
   private async arriving(arriving: ArrivingTransaction): Promise<void> {
     const { session } = this
     const { transaction } = arriving

@@ -43,13 +43,14 @@ export class BinaryRows implements RowEncoder {
   /** As `add` with all columns in their order, in one pass over an Insert message. */
   addInsert(source: Buffer, offset: number, length: number): void {
     if (this.rows++ === 0) this.begin()
-    // Each column has a byte more in the message.
-    if (this.at + length > this.block.length) this.next(length)
+    let from = offset + tupleOfInsert
+    let left = (source[from]! << 8) | source[from + 1]!
+    // A value has a byte more in the message; a NULL three bytes fewer.
+    const most = length + 3 * left
+    if (this.at + most > this.block.length) this.next(most)
     const { block } = this
     let { at } = this
-    let from = offset + tupleOfInsert
     const end = offset + length
-    let left = (source[from]! << 8) | source[from + 1]!
     block[at++] = source[from++]!
     block[at++] = source[from++]!
     for (; left > 0; left--) {

@@ -58,6 +58,8 @@ export interface Transaction {
   /** Where it stands for several: how many, when the first was committed, and each of them by itself. What else it says is of the last. */
   readonly count?: number
   readonly firstCommitTime?: bigint
+  /** Bytes that they take beside their messages. */
+  readonly beside?: number
   separate?(): readonly Transaction[]
   /** Gives back what is not in memory: for when nobody reads it any more. */
   release?(): void
@@ -102,10 +104,11 @@ export function relationsIn(batch: readonly Transaction[]): Relation[] {
 }
 
 const chunkSize = 256 * 1024
-const header = 8
+/** Bytes before each message in a chunk. */
+export const storedHead = 8
 /** Type, xid, and three numbers of 8 bytes. */
 const markLength = 29
-export const markBytes = header + markLength
+export const markBytes = storedHead + markLength
 
 /**
  * Appends messages as `[u32 length][u32 index][bytes]`. A message never spans two chunks, and a
@@ -136,18 +139,18 @@ export class ChangeWriter {
   /** Copies a message in; returns true where a new chunk was begun for it. */
   append(relation: number, source: Buffer, from: number, length: number): boolean {
     let begun = false
-    if (this.offset + header + length > this.chunk.length) {
+    if (this.offset + storedHead + length > this.chunk.length) {
       // A zero length tells the reader that the rest of the chunk is empty.
       if (this.offset + 4 <= this.chunk.length) this.chunk.writeUInt32LE(0, this.offset)
-      this.chunk = Buffer.allocUnsafeSlow(Math.max(this.size, header + length))
+      this.chunk = Buffer.allocUnsafeSlow(Math.max(this.size, storedHead + length))
       this.alone = [this.chunk]
       this.offset = 0
       begun = true
     }
     this.chunk.writeUInt32LE(length, this.offset)
     this.chunk.writeUInt32LE(relation, this.offset + 4)
-    source.copy(this.chunk, this.offset + header, from, from + length)
-    this.offset += header + length
+    source.copy(this.chunk, this.offset + storedHead, from, from + length)
+    this.offset += storedHead + length
     return begun
   }
 
@@ -157,11 +160,11 @@ export class ChangeWriter {
     if (offset + markBytes > chunk.length) return false
     const view = this.viewOf(chunk)
     view.setUint32(offset, markLength, true)
-    view.setUint8(offset + header, messageCommit)
-    view.setUint32(offset + header + 1, xid)
-    view.setBigUint64(offset + header + 5, commitLsn)
-    view.setBigUint64(offset + header + 13, endLsn)
-    view.setBigInt64(offset + header + 21, commitTime)
+    view.setUint8(offset + storedHead, messageCommit)
+    view.setUint32(offset + storedHead + 1, xid)
+    view.setBigUint64(offset + storedHead + 5, commitLsn)
+    view.setBigUint64(offset + storedHead + 13, endLsn)
+    view.setBigInt64(offset + storedHead + 21, commitTime)
     this.offset += markBytes
     return true
   }
@@ -199,7 +202,7 @@ export class ChangeCursor {
 
   /** Where the current message stands, with what is stored before it. */
   get at(): number {
-    return this.offset - header
+    return this.offset - storedHead
   }
 
   /** What the mark says that it is at. */
@@ -221,11 +224,11 @@ export class ChangeCursor {
       const last = this.chunk === transaction.chunks.length - 1
       const buffer = this.current
       if (!buffer || (last && this.next >= transaction.end)) return false
-      const length = this.next + header <= buffer.length ? buffer.readUInt32LE(this.next) : 0
+      const length = this.next + storedHead <= buffer.length ? buffer.readUInt32LE(this.next) : 0
       if (length > 0) {
         this.buffer = buffer
         this.index = buffer.readUInt32LE(this.next + 4)
-        this.offset = this.next + header
+        this.offset = this.next + storedHead
         this.length = length
         this.next = this.offset + length
         return true

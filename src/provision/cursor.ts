@@ -124,25 +124,35 @@ export async function readCursor(
   )
 }
 
+/** How a cursor is made: from which slot, in place of which one of the same session, and moved to where. */
+export interface CursorCopy {
+  readonly from: string
+  readonly old: string | undefined
+  readonly to?: Lsn
+}
+
 /**
  * The next window of a cursor: at most so many messages, but whole transactions; behind it, where the cursor stands then, from where
  * it would decode, where the flushed WAL ends, and whether the follow's own slot has come to wait for standbys. `copy`: the cursor is made
- * for it, as a copy of another session's, in place of an old one.
+ * for it, as a copy of another one.
  */
 export function windowStatement(
   slot: string,
   cursor: string,
   messages: number,
   plugin: Readonly<Record<string, string>>,
-  copy?: { readonly from: string; readonly old: string | undefined },
+  copy?: CursorCopy,
 ): string {
   const options = Object.entries(plugin).flat().map(quoteLiteral).join(', ')
   const name = quoteLiteral(cursor)
-  const drop =
-    copy?.old === undefined ? '' : `SELECT pg_catalog.pg_drop_replication_slot(${quoteLiteral(copy.old)});`
-  const made = copy
-    ? `${drop}SELECT pg_catalog.pg_copy_logical_replication_slot(${quoteLiteral(copy.from)}, ${name}, true);`
-    : ''
+  const steps = copy
+    ? [
+        ...(copy.old === undefined ? [] : [`pg_drop_replication_slot(${quoteLiteral(copy.old)})`]),
+        `pg_copy_logical_replication_slot(${quoteLiteral(copy.from)}, ${name}, true)`,
+        ...(copy.to === undefined ? [] : [`pg_replication_slot_advance(${name}, '${formatLsn(copy.to)}')`]),
+      ]
+    : []
+  const made = steps.map((step) => `SELECT pg_catalog.${step};`).join('')
   return `${made}COPY (SELECT data FROM pg_catalog.pg_logical_slot_get_binary_changes(${name}, NULL, ${messages}, ${options})) TO STDOUT (FORMAT binary);
 ${positionQuery(slot, cursor)}`
 }

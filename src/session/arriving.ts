@@ -25,6 +25,8 @@ export interface ArrivingPort {
   hold(held: boolean): void
   /** Nothing goes on from it in this session: it is given up, and not all of it is kept. */
   askAgain(transaction: OpenTransaction, reason: string): void
+  /** Nothing of it is at work any more. */
+  left(): void
 }
 
 /** Hands out a transaction part by part while it arrives. */
@@ -82,7 +84,7 @@ export class Arriving implements ArrivingTransaction {
       : over
   }
 
-  /** More has come, or was handed out: what waits for that stays below what goes to disk. */
+  /** More has come, or was handed out: what waits for that stays below what goes to disk, where nothing else arrives. */
   grows(): void {
     const { transaction, port } = this
     const { inHand, forgets, committed, ahead } = transaction
@@ -105,6 +107,7 @@ export class Arriving implements ArrivingTransaction {
     const { transaction, port } = this
     transaction.inHand = false
     port.hold(false)
+    port.left()
     port.tracker.atWork = false
     if (transaction.dropped) transaction.release()
   }

@@ -53,7 +53,9 @@ export async function openConnections(
   lost: (end: End, error: Error) => void,
 ): Promise<EndConnections> {
   const open: pg.Client[] = []
+  let closed = false
   const close = async (): Promise<void> => {
+    closed = true
     for (const client of open) client.removeAllListeners('end')
     await Promise.all(open.map(endClient))
   }
@@ -65,6 +67,10 @@ export async function openConnections(
     const suffix = end === 'downstream' ? ':downstream' : ''
     const applicationName = settings.applicationName.slice(0, 63 - suffix.length) + suffix
     const client = await connect({ end, conninfo, applicationName, signal, ...how })
+    if (closed) {
+      await endClient(client)
+      throw connectionLost(end, conninfo.display)
+    }
     open.push(client)
     past.add(sessionKey(end, String((client as { processID?: number }).processID)))
     client.once('end', () => lost(end, connectionLost(end, conninfo.display)))

@@ -1,9 +1,9 @@
 import type pg from 'pg'
-import { FollowerError } from '../errors.ts'
+import { ExitCode, FollowerError } from '../errors.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import type { Tracker } from '../progress/tracker.ts'
-import { advanceSlot } from '../provision/cursor.ts'
+import { advanceSlot, readBacklog } from '../provision/cursor.ts'
 import type { Logger } from '../telemetry/log.ts'
 
 const everyMs = 5000
@@ -86,4 +86,16 @@ export class OwnSlot {
       log.debug({ err: error }, `the slot "${slot}" was not moved`)
     }
   }
+}
+
+/** P3 once more: nobody had the slot meanwhile, and whoever moved it beyond what has arrived made a gap. */
+export async function requireOwn(upstream: pg.Client, slot: string, received: Lsn): Promise<void> {
+  const now = await readBacklog(upstream, slot)
+  if (!now || now.confirmedFlushLsn <= received) return
+  throw new FollowerError(`somebody has moved the slot "${slot}" beyond our position`, {
+    code: 'FLW-204',
+    exit: ExitCode.slot,
+    effect: 'the position is looked at again',
+    transient: true,
+  })
 }

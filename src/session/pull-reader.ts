@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { Lsn } from '../model/lsn.ts'
-import { cursorName, windowStatement } from '../provision/cursor.ts'
+import { type CursorCopy, cursorName, windowStatement } from '../provision/cursor.ts'
 import type { Flow } from '../stream/flow.ts'
 import { type Window, type WindowHandlers, Windows } from '../stream/windows.ts'
 
@@ -25,6 +25,8 @@ export class PullReader {
   behind: PullReader | undefined
   /** Where that was asked to begin. */
   begins: Lsn | undefined
+  /** When it was asked, on the monotonic clock. */
+  askedAt = 0
   /** The temporary copy of the slot that windows are decoded from; it goes with the session. */
   private cursor: string | undefined
   private readonly options: PullReaderOptions
@@ -45,13 +47,27 @@ export class PullReader {
 
   /** Asks for a window: behind its own last one, or behind that of another reader, whose first row has come, and which ends at `begins`. */
   ask(size: number, behind?: PullReader, begins?: Lsn): void {
+    const copy = behind && { from: behind.place, old: this.cursor }
+    this.request(size, copy, behind, begins)
+  }
+
+  /** Asks for a window from `begins` on, after the server has refused one: the temporary slots of the session are gone then. */
+  askAgain(size: number, begins: Lsn): void {
+    this.request(size, { from: this.options.slot, old: undefined, to: begins }, undefined, begins)
+  }
+
+  private request(
+    size: number,
+    copy: CursorCopy | undefined,
+    behind: PullReader | undefined,
+    begins: Lsn | undefined,
+  ): void {
     const { slot, plugin } = this.options
-    const old = this.cursor
-    if (behind) this.cursor = cursorName(slot)
-    const copy = behind && { from: behind.place, old }
+    if (copy) this.cursor = cursorName(slot)
     this.size = size
     this.behind = behind
     this.begins = begins
+    this.askedAt = performance.now()
     this.window = this.windows.read(windowStatement(slot, this.place, size, plugin, copy))
     // Whose turn it is hears of it.
     this.window.catch(() => {})

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
-import { ExitCode, FollowerError } from '../errors.ts'
+import { FollowerError } from '../errors.ts'
 import { formatLsn, type Lsn } from '../model/lsn.ts'
 import { failpointOn } from '../postgres/failpoint.ts'
 import { ServerError } from '../postgres/response.ts'
@@ -8,10 +8,10 @@ import type { Tracker } from '../progress/tracker.ts'
 import { cursorPosition, isAtWork, readBacklog, readCursor, setLifelines } from '../provision/cursor.ts'
 import type { Window, WindowHandlers } from '../stream/windows.ts'
 import type { SessionContext } from './context.ts'
-import { OwnSlot } from './own-slot.ts'
+import { OwnSlot, requireOwn } from './own-slot.ts'
 import type { PullReader } from './pull-reader.ts'
 import { firstSize, isNear, nearBytes, nextSize, pullFrom } from './pull-size.ts'
-import { requireNext, Turns } from './pull-turns.ts'
+import { GivenUp, requireNext, Turns } from './pull-turns.ts'
 import type { Source } from './source.ts'
 import { streamError } from './stream-error.ts'
 
@@ -19,11 +19,11 @@ const lookMs = 5000
 const drainPollMs = 10
 /** What was pulled is mostly applied by then. */
 const longestDrainMs = 10_000
-/** A window keeps a snapshot upstream, which keeps dead rows: a downstream that is slower than this is streamed to. */
+/**
+ * A window keeps a snapshot upstream, which keeps dead rows: a downstream that takes nothing for so long is streamed to, and a window that has
+ * waited for its turn for so long is given up. Shorter than the server's patience with what it can't send (tcp_user_timeout).
+ */
 const longestHoldMs = 30_000
-
-/** What was asked for was given up; the connections with it. */
-class GivenUp extends Error {}
 
 export interface PullOptions {
   readonly context: SessionContext
@@ -128,7 +128,7 @@ export class Pull {
     if (until !== undefined && received >= until) return undefined
     source.assembler.dropOpen()
     await this.own.finish()
-    await this.requireOwn(received)
+    await requireOwn(context.connections.upstream, context.settings.slot, received)
     await failpointOn('pull.switch', this.options.reader)
     await this.close()
     return this.isOver() ? undefined : received
@@ -258,7 +258,7 @@ export class Pull {
     const { context } = this.options
     const { refused } = this
     if (this.closed) return undefined
-    const instead = this.turns.instead(reader, refused)
+    const instead = this.turns.instead(reader, refused, this.place.confirmed)
     if (instead === reader.behind && instead) this.toldAlone(refused)
     if (instead) return instead
     // The stream says in its place what is wrong there, and has room for what is too large.
@@ -272,26 +272,18 @@ export class Pull {
     const { source, context } = this.options
     const { flow } = source
     const { windows, pid } = this.turns.current
-    if (!windows.isReading) flow.alive()
-    else if (flow.heldSinceMs > longestHoldMs) void this.turns.giveUp(new GivenUp('the downstream is slow'))
-    // Until the first row comes, only the server knows whether it works at it.
-    else
-      void isAtWork(context.connections.upstream, pid).then(
-        (atWork) => atWork && flow.alive(),
+    if (windows.isReading && flow.heldSinceMs > longestHoldMs)
+      return void this.turns.giveUp(new GivenUp('the downstream is slow'))
+    const waiting = this.turns.waiting(longestHoldMs)
+    if (waiting)
+      isAtWork(context.connections.upstream, waiting.pid).then(
+        (atWork) => (atWork ? undefined : this.turns.drop(waiting)),
         () => {},
       )
-  }
-
-  /** P3 once more: nobody had the slot meanwhile, and whoever moved it beyond what has arrived made a gap. */
-  private async requireOwn(received: Lsn): Promise<void> {
-    const { connections, settings } = this.options.context
-    const now = await readBacklog(connections.upstream, settings.slot)
-    if (!now || now.confirmedFlushLsn <= received) return
-    throw new FollowerError(`somebody has moved the slot "${settings.slot}" beyond our position`, {
-      code: 'FLW-204',
-      exit: ExitCode.slot,
-      effect: 'the position is looked at again',
-      transient: true,
-    })
+    // Until the first row comes, only the server knows whether it works at it; between two windows its answer is enough.
+    isAtWork(context.connections.upstream, pid).then(
+      (atWork) => (atWork || !windows.isReading) && flow.alive(),
+      () => {},
+    )
   }
 }

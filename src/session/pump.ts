@@ -182,8 +182,13 @@ export class Pump implements Inbox {
       sleep: (milliseconds) => this.sleep(milliseconds),
       take: () => void queue.take(0, 0),
       askAgain: (transaction, reason) => {
+        // What ends the session has all of it sent again; but for one that failed by itself the next session has to know.
+        if (!transaction.committed && (this.stopped || this.failure || this.end)) return
         this.stop()
         this.askAgain(transaction, reason)
+      },
+      left: () => {
+        this.arriving = undefined
       },
     })
     return { arriving: this.arriving }

@@ -1,4 +1,4 @@
-/** After one had to be asked for again, what others have brought is kept for so long, on disk where need be; longer each time. */
+/** After one had to be asked for again, what others have brought is kept for so long, on disk where need be; longer where it happens again soon after. */
 const firstKeepMs = 600_000
 const longestKeepMs = 24 * 3_600_000
 
@@ -10,7 +10,7 @@ export class StreamMemory {
   again = false
   /** The xid of the one that is not to be applied while it arrives: it would be given up again. */
   except: number | undefined
-  private failures = 0
+  private keepMs = 0
   private keepUntil = Number.NEGATIVE_INFINITY
 
   /** Whether what was applied of a transaction that still arrives need not be kept: the upstream has it. */
@@ -22,8 +22,9 @@ export class StreamMemory {
   askAgain(xid: number): void {
     this.again = true
     this.except = xid
-    this.keepUntil =
-      performance.now() + Math.min(longestKeepMs, firstKeepMs * 2 ** Math.min(this.failures, 20))
-    this.failures++
+    const now = performance.now()
+    const soon = now < this.keepUntil + this.keepMs
+    this.keepMs = soon ? Math.min(longestKeepMs, Math.max(firstKeepMs, this.keepMs * 2)) : firstKeepMs
+    this.keepUntil = now + this.keepMs
   }
 }

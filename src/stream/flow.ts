@@ -19,6 +19,8 @@ export class Flow {
 
   /** From here on what comes arrives by this socket. */
   attach(socket: Socket): void {
+    // What comes by the one before waits until that is attached again.
+    if (this.socket !== socket) this.socket?.pause()
     this.socket = socket
     this.alive()
     if (this.isHeld) socket.pause()

@@ -19,7 +19,7 @@ export interface WindowHandlers {
 /** What one window brought. */
 export interface Window {
   readonly messages: number
-  /** Milliseconds from the request to the first row: what the upstream took to decode it. */
+  /** Milliseconds from the request to the first row: what the upstream took to decode it, and the wait for its turn. */
   readonly firstMs: number
   /** The only row of the statement behind the COPY. */
   readonly row: readonly string[]
@@ -52,6 +52,8 @@ export class Windows {
     this.onFrame(type, buffer, offset, length),
   )
   private begun = false
+  /** Its rows are wanted now. */
+  private resumed = false
   private askedAt = 0
   private firstMs = 0
   private row: string[] = []
@@ -74,6 +76,7 @@ export class Windows {
 
   /** What was asked for may arrive. */
   resume(): void {
+    this.resumed = true
     this.flow.attach(this.socket)
   }
 
@@ -82,7 +85,10 @@ export class Windows {
     return this.onReady !== undefined
   }
 
-  /** Rejects with a ServerError where the server refuses the window; the connection serves then. With anything else it is gone. */
+  /**
+   * Rejects with a ServerError where the server refuses the window; the connection serves then, without the temporary slots of its session.
+   * With anything else it is gone.
+   */
   read(statement: string): Promise<Window> {
     return new Promise((resolve, reject) => {
       this.onReady = resolve
@@ -124,6 +130,7 @@ export class Windows {
   }
 
   private onCopyData(buffer: Buffer, offset: number, length: number): void {
+    if (!this.resumed) throw new RangeError('rows of a window before its turn')
     const end = offset + length
     let at = offset
     if (!this.begun) {
@@ -145,6 +152,7 @@ export class Windows {
     const { onReady, onFailure, error, messages, firstMs, row } = this
     this.onReady = undefined
     this.onFailure = undefined
+    this.resumed = false
     this.socket.pause()
     if (error) onFailure?.(error)
     else onReady?.({ messages, firstMs, row })

@@ -6,6 +6,7 @@ import {
   messageDelete,
   messageInsert,
   type SideMessage,
+  storedHead,
   type Transaction,
 } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
@@ -24,7 +25,7 @@ export class Bundle implements Transaction {
   readonly relations: ReadonlyMap<Relation, number>
   readonly sides: readonly SideMessage[] = []
   readonly ddl = false
-  readonly isMarked = true
+  isMarked = true
   readonly firstCommitTime: bigint
   count = 1
   xid: number
@@ -60,18 +61,27 @@ export class Bundle implements Transaction {
     return this.bytes
   }
 
+  /** What stands in the chunk beside the messages. */
+  get beside(): number {
+    return markBytes * this.count + storedHead * this.changes
+  }
+
   /** Whether it may be followed by this one; `last` is the bundle, or what may become one. */
   static fits(last: Transaction, next: Transaction): boolean {
     return (
+      last.isMarked === true &&
       last.chunks === next.chunks &&
       last.end + markBytes === next.start &&
       last.relations === next.relations &&
+      next.sides.length === 0 &&
+      !next.ddl &&
       last.changes + next.changes <= maxChanges
     )
   }
 
   add(next: Transaction): void {
     this.count++
+    this.isMarked = next.isMarked === true
     this.xid = next.xid
     this.commitLsn = next.commitLsn
     this.endLsn = next.endLsn

@@ -185,7 +185,7 @@ export class OpenTransaction implements Transaction {
     for (; this.held > limit && this.oldest < this.chunks.length; this.oldest++) {
       const chunk = this.chunks[this.oldest]!
       if ('load' in chunk) continue
-      if (this.inHand && this.forgets && this.oldest < this.handed) {
+      if (this.inHand && this.forgets && !this.ddl && !this.shortened && this.oldest < this.handed) {
         this.incomplete = true
         this.own()[this.oldest] = gone
       } else {

@@ -2,8 +2,12 @@ import { type Transaction, transactionsIn } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import { Bundle } from './bundle.ts'
 
-/** What a transaction takes beside its messages: a flood of tiny ones is mostly that. */
+/** What an object takes beside its messages. */
 const overhead = 512
+
+function besideOf({ beside }: Transaction): number {
+  return overhead + (beside ?? 0)
+}
 
 /** Complete transactions that wait to be applied, in commit order. */
 export class TransactionQueue {
@@ -48,9 +52,11 @@ export class TransactionQueue {
         bundle = new Bundle(last)
         items[items.length - 1] = bundle
       }
+      const before = besideOf(last)
       ;(bundle as Bundle).add(transaction)
-      this.bytes += transaction.bytes
-      this.memory += transaction.memory
+      const more = besideOf(bundle) - before
+      this.bytes += transaction.bytes + more
+      this.memory += transaction.memory + more
       return
     }
     items.push(transaction)
@@ -70,6 +76,7 @@ export class TransactionQueue {
     const from = this.head
     let bytes = 0
     let memory = 0
+    let beside = 0
     let changes = 0
     while (this.head < this.items.length) {
       const next = this.items[this.head]!
@@ -79,14 +86,15 @@ export class TransactionQueue {
       this.head++
       bytes += next.bytes
       memory += next.memory
+      beside += besideOf(next)
       changes += next.changes
       if (single) break
     }
     const batch = this.items.slice(from, this.head)
     if (batch.length > 0) this.inHand = batch
     this.transactions -= transactionsIn(batch)
-    this.bytes -= bytes + batch.length * overhead
-    this.memory -= memory + batch.length * overhead
+    this.bytes -= bytes + beside
+    this.memory -= memory + beside
     if (this.head > 1024 || this.head === this.items.length) {
       this.items = this.items.slice(this.head)
       this.head = 0
