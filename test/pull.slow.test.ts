@@ -112,7 +112,8 @@ describe('pulling', { timeout: 120_000 }, () => {
   it('takes a window that is ready only behind the one before it, which the downstream holds up', async () => {
     const f = await follow({ before: [table] })
     await f.stop()
-    const large = `DO $$BEGIN FOR i IN 1..8000 LOOP INSERT INTO t SELECT i, repeat(md5(i::text), 120); COMMIT; END LOOP; END$$`
+    // More than sockets hold, wherever it runs.
+    const large = `DO $$BEGIN FOR i IN 1..8000 LOOP INSERT INTO t SELECT i, repeat(md5(i::text), 600); COMMIT; END LOOP; END$$`
     await script(f.upstream, large)
     const holder = await client(f.downstream)
     await holder.query('BEGIN; LOCK TABLE t')

@@ -371,7 +371,11 @@ export const mutants = [
   {
     name: 'takes a window that lacks the changes of a publication',
     edits: [
-      ['src/session/pull.ts', 'if (missing) void this.turns.giveUp(missing)', 'if (missing) this.timer.ref()'],
+      [
+        'src/session/pull.ts',
+        'if (missing) void this.turns.giveUp(missing)',
+        'if (missing) this.timer.ref()',
+      ],
     ],
     test: ['test/pull.slow.test.ts', 'stops at a publication'],
   },
