@@ -3,7 +3,7 @@ import { ExitCode, FollowerError } from './errors.ts'
 import type { FollowSettings } from './model/follow.ts'
 import type { Lsn } from './model/lsn.ts'
 import { isRefusedLogin } from './postgres/connect-error.ts'
-import { isTransient, sqlstate } from './postgres/sqlstate.ts'
+import { isShutdown, isTransient, sqlstate } from './postgres/sqlstate.ts'
 import { knownTables } from './provision/late.ts'
 import type { Position } from './provision/position.ts'
 import type { Prepared } from './provision/prepare.ts'
@@ -57,7 +57,7 @@ class Halted extends Error {}
  * (rejects with a FollowerError). What can't be applied needs one, too, but the follow only halts: it tries again seldom,
  * and at once when told to, unless `--on-error exit`. Whatever passes by itself is waited for: a session that ends so is begun
  * again from the progress row, for ever; sooner where the last one moved the position or lasted, since what fails
- * at once would fail at once again. Only before the first session an unreachable end is an error at
+ * at once would fail at once again. Only before the first session an end that was never reached is an error at
  * once, since it is most likely a typing error.
  */
 export async function runFollow(settings: FollowSettings, deps: FollowDependencies): Promise<void> {
@@ -65,7 +65,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
   const memory: Memory = {
     prepared: undefined,
     until: undefined,
-    followed: false,
+    ...{ reached: false, followed: false },
     past: new Set(),
     told: new Set(),
     streams: new StreamMemory(),
@@ -109,7 +109,7 @@ export async function runFollow(settings: FollowSettings, deps: FollowDependenci
         continue
       }
       if (performance.now() - since > longestDelayMs) attempt = 0
-      if (!mayRetry(error, memory.followed)) {
+      if (!mayRetry(error, memory)) {
         health.set('halted', (error as Error).message)
         countError(metrics, settings.name, error, 'halt')
         throw error
@@ -149,6 +149,8 @@ function countError(metrics: Metrics, downstream: string, error: unknown, action
 interface Memory {
   prepared: Prepared | undefined
   until: Lsn | undefined
+  /** Both ends have let us in. */
+  reached: boolean
   followed: boolean
   readonly past: PastSessions
   readonly told: ToldTables
@@ -178,6 +180,7 @@ async function oneSession(
     else health.downstreamConnected = false
     lost.abort(error)
   })
+  memory.reached = true
   health.upstreamConnected = true
   health.downstreamConnected = true
   metrics.upstreamUp.set(1)
@@ -262,11 +265,11 @@ async function oneSession(
   }
 }
 
-/** Before the first session only a server that is just starting, or a slot that is just being freed, is waited for. */
-function mayRetry(error: unknown, followed: boolean): boolean {
+/** Before the first session only a server that is just starting, a slot that is just being freed, or an end that was there and went away is waited for. */
+function mayRetry(error: unknown, { reached, followed }: Memory): boolean {
   if (followed && isRefusedLogin(error)) return true
   if (!isTransient(error)) return false
-  if (followed) return true
   const state = sqlstate(error)
-  return state === '57P03' || state === '55006' || state === '55P03'
+  if (followed || state === '57P03' || state === '55006' || state === '55P03') return true
+  return reached && (state === undefined || isShutdown(state) || state.startsWith('08'))
 }

@@ -53,6 +53,11 @@ export function socketErrno(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined
 }
 
+/** admin_shutdown, crash_shutdown: a server that goes, or that ended this session. */
+export function isShutdown(state: string): boolean {
+  return state === '57P01' || state === '57P02'
+}
+
 /** True where the same act may succeed later without anybody's doing: network, restart, load, locks. */
 export function isTransient(error: unknown): boolean {
   if (error instanceof FollowerError) return error.transient

@@ -4,6 +4,7 @@ import type { FollowSettings } from '../model/follow.ts'
 import { connect } from '../postgres/connect.ts'
 import type { End } from '../postgres/end.ts'
 import { destroyClient } from '../postgres/socket.ts'
+import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
 import { lockHolder, lockKey } from '../provision/lock.ts'
 import { requireSameServer } from '../provision/same-server.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -54,6 +55,7 @@ export async function openConnections(
 ): Promise<EndConnections> {
   const open: pg.Client[] = []
   let closed = false
+  let asked: End = 'downstream'
   const close = async (): Promise<void> => {
     closed = true
     for (const client of open) client.removeAllListeners('end')
@@ -64,6 +66,7 @@ export async function openConnections(
     how: { readonly replication?: boolean; readonly bulk?: boolean } = {},
   ): Promise<pg.Client> => {
     const conninfo = settings[end]
+    asked = end
     const suffix = end === 'downstream' ? ':downstream' : ''
     const applicationName = settings.applicationName.slice(0, 63 - suffix.length) + suffix
     const client = await connect({ end, conninfo, applicationName, signal, ...how })
@@ -109,7 +112,8 @@ export async function openConnections(
     return { ...ends, withStream }
   } catch (error) {
     await close()
-    throw error
+    if (error instanceof FollowerError || !isTransient(error)) throw error
+    throw connectionLost(asked, settings[asked].display, error)
   }
 }
 
@@ -145,12 +149,13 @@ export function heldError(name: string, detail: string): FollowerError {
   })
 }
 
-function connectionLost(end: End, display: string): FollowerError {
+function connectionLost(end: End, display: string, cause?: unknown): FollowerError {
   return new FollowerError(`the connection to ${end} ${display} was lost`, {
     code: end === 'upstream' ? 'FLW-410' : 'FLW-511',
     exit: end === 'upstream' ? ExitCode.upstream : ExitCode.downstream,
     effect: 'what was not committed is rolled back and applied again after reconnecting',
     transient: true,
+    ...(cause !== undefined && { cause, sqlstate: sqlstate(cause), detail: (cause as Error).message }),
   })
 }
 
