@@ -7,6 +7,7 @@ import {
   type Transaction,
   transactionsIn,
 } from '../src/model/changes.ts'
+import { ddlPrefix } from '../src/model/ddl-message.ts'
 import { Assembler } from '../src/transaction/assembler.ts'
 import { TransactionQueue } from '../src/transaction/queue.ts'
 
@@ -22,17 +23,21 @@ const row = fc.record({
   oid: fc.constantFrom(1, 2),
   bytes: fc.oneof({ weight: 20, arbitrary: fc.nat(40) }, fc.constantFrom(60_000, 300_000)),
 })
-/** Each mostly does what the one before did. */
+/** Each mostly does what the one before did; some have a schema change, and nothing else now and then. */
 const histories = fc
   .array(
     fc.record({
-      rows: fc.array(row, { minLength: 1, maxLength: 4 }),
-      ddl: fc.nat(30).map((n) => n === 0),
+      rows: fc.array(row, { maxLength: 4 }),
+      ddlAt: fc.nat(60),
       times: fc.integer({ min: 1, max: 20 }),
     }),
     { minLength: 1, maxLength: 20 },
   )
-  .map((runs) => runs.flatMap(({ times, ...each }) => Array(times).fill(each) as (typeof each)[]))
+  .map((runs) =>
+    runs.flatMap(({ rows, ddlAt, times }) =>
+      Array.from({ length: times }, (_, i) => ({ rows, ddl: i === ddlAt || rows.length === 0 })),
+    ),
+  )
 
 function message({ type, oid, bytes }: Row): Buffer {
   const buffer = Buffer.alloc(5 + bytes, `${type}${bytes}`)
@@ -66,7 +71,7 @@ function arrive(
       const bytes = message(each)
       assembler.row(each.oid, bytes, 0, bytes.length)
     }
-    if (ddl) assembler.message(true, at, 'follower', Buffer.from('x'))
+    if (ddl) assembler.message(true, at, ddlPrefix, Buffer.from('x'))
     assembler.commit(at, at + 10n, -BigInt(i))
   }
   return queues

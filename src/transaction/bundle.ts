@@ -73,8 +73,8 @@ export class Bundle implements Transaction {
       last.chunks === next.chunks &&
       last.end + markBytes === next.start &&
       last.relations === next.relations &&
+      // Schema changes and TRUNCATE are at the side.
       next.sides.length === 0 &&
-      !next.ddl &&
       last.changes + next.changes <= maxChanges
     )
   }

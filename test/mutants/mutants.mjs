@@ -458,6 +458,11 @@ export const mutants = [
     test: ['test/pull.slow.test.ts', 'before the first look'],
   },
   {
+    name: 'holds a schema change together with rows',
+    edits: [['src/transaction/bundle.ts', '      next.sides.length === 0 &&\n', '']],
+    test: ['test/bundle.test.ts', 'each is the same by itself'],
+  },
+  {
     name: 'commits what arrived without the answers to its last part',
     edits: [
       ['src/apply/arriving.ts', '    await this.pending()\n', ''],
