@@ -115,7 +115,7 @@ export class Follower {
   }
 
   /** Waits for something while the process lives. */
-  async until<T>(look: () => Promise<T> | T, what: string, timeout = 20_000) {
+  async until<T>(look: () => Promise<T> | T, what: string, timeout = 40_000) {
     let found: Awaited<T> | undefined
     try {
       return await waitUntil(

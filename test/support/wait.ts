@@ -36,7 +36,7 @@ export async function waitUntil<T>(
   look: () => Promise<T> | T,
   options: WaitOptions = {},
 ): Promise<Truthy<T>> {
-  const patience = new Patience(options.timeout ?? 20_000)
+  const patience = new Patience(options.timeout ?? 40_000)
   let last: unknown
   for (;;) {
     try {
