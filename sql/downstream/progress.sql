@@ -4,8 +4,11 @@
 
 CREATE SCHEMA IF NOT EXISTS follower;
 
+-- Without an index: every commit writes the row anew, and while any transaction that is older is open in this database, nothing of what the
+-- row was before can be removed. What looks for it by an index would pass all of that, once for each commit; so would the check of a unique one.
+-- Each name is there once, since starts come one after the other (recordIntent).
 CREATE TABLE IF NOT EXISTS follower.progress (
-  name text PRIMARY KEY,
+  name text NOT NULL,
   system_identifier text NOT NULL,
   timeline integer NOT NULL,
   database text NOT NULL,
@@ -16,6 +19,11 @@ CREATE TABLE IF NOT EXISTS follower.progress (
   epoch bigint NOT NULL DEFAULT 0,
   updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- An earlier start has made it with one.
+ALTER TABLE follower.progress DROP CONSTRAINT IF EXISTS progress_pkey CASCADE;
+-- A publication for all tables of this database has it, too, and refuses UPDATE of a table without.
+ALTER TABLE follower.progress REPLICA IDENTITY FULL;
 
 COMMENT ON TABLE follower.progress IS 'follower: what is applied here, one row per follow';
 COMMENT ON COLUMN follower.progress.name IS 'name of the follow';
@@ -49,20 +57,37 @@ $$;
 
 -- The last statement of every apply transaction. The lock on the row makes two daemons queue; the one with the
 -- older epoch then finds nothing to update, and its whole transaction rolls back.
+-- Where the row stands is kept in the session, so that it is found at once (see the table); anybody else who writes it moves it.
 CREATE OR REPLACE FUNCTION follower.advance_progress(
   name text, epoch bigint, previous pg_lsn, lsn pg_lsn, commit_time timestamptz
 ) RETURNS void
   LANGUAGE plpgsql
   SET search_path = pg_catalog, pg_temp
+  -- The planner takes a table of few pages for cheaper to read than one row of it: the plan is kept while it grows.
+  SET enable_seqscan = off
 AS $$
+DECLARE
+  place tid := nullif(current_setting('follower.place', true), '');
 BEGIN
   UPDATE follower.progress AS p
      SET lsn = advance_progress.lsn,
          commit_time = coalesce(advance_progress.commit_time, p.commit_time),
          updated_at = clock_timestamp()
-   WHERE p.name = advance_progress.name
+   WHERE p.ctid = place
+     AND p.name = advance_progress.name
      AND p.epoch = advance_progress.epoch
-     AND p.lsn = advance_progress.previous;
+     AND p.lsn = advance_progress.previous
+  RETURNING p.ctid INTO place;
+  IF NOT FOUND THEN
+    UPDATE follower.progress AS p
+       SET lsn = advance_progress.lsn,
+           commit_time = coalesce(advance_progress.commit_time, p.commit_time),
+           updated_at = clock_timestamp()
+     WHERE p.name = advance_progress.name
+       AND p.epoch = advance_progress.epoch
+       AND p.lsn = advance_progress.previous
+    RETURNING p.ctid INTO place;
+  END IF;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'the progress of the follow % is not at % of epoch % any more', advance_progress.name,
         advance_progress.previous, advance_progress.epoch
@@ -70,5 +95,6 @@ BEGIN
         (SELECT format('It is at %s of epoch %s.', p.lsn, p.epoch)
            FROM follower.progress AS p WHERE p.name = advance_progress.name), 'There is no such row.');
   END IF;
+  PERFORM set_config('follower.place', place::text, false);
 END
 $$;

@@ -1,7 +1,7 @@
 -- The initial copy: which tables' rows are here, and which are still to come. A table that is not `copied` takes no rows from the stream.
 -- Its row is written in the same transaction as the rows it speaks of.
 CREATE TABLE IF NOT EXISTS follower.copied_table (
-  follow text NOT NULL REFERENCES follower.progress ON DELETE CASCADE,
+  follow text NOT NULL,
   relation oid NOT NULL,
   schema text NOT NULL,
   name text NOT NULL,
@@ -125,7 +125,7 @@ COMMENT ON FUNCTION follower.end_part_copy(text, bigint, oid, pg_lsn, bigint, bi
 
 -- What of a copied schema comes after the rows: indexes, constraints, triggers. Each is removed in the transaction that makes it.
 CREATE TABLE IF NOT EXISTS follower.copy_step (
-  follow text NOT NULL REFERENCES follower.progress ON DELETE CASCADE,
+  follow text NOT NULL,
   number integer NOT NULL,
   wave text NOT NULL,
   label text NOT NULL,

@@ -41,7 +41,7 @@ export class Wall {
     if (this.settings !== undefined) return
     const { rows } = await this.client.query<{ name: string; setting: string }>(
       `SELECT name, setting FROM pg_catalog.pg_settings WHERE source = 'session' AND context IN ('user', 'superuser')
-         AND name NOT IN ('role', 'session_authorization', 'transaction_isolation', 'transaction_read_only', 'transaction_deferrable')`,
+         AND name NOT IN ('follower.place', 'role', 'session_authorization', 'transaction_isolation', 'transaction_read_only', 'transaction_deferrable')`,
     )
     const settings = rows.flatMap(({ name, setting }) => [name, setting])
     const elements = settings.map((text) => `"${text.replaceAll(/["\\]/g, '\\$&')}"`)

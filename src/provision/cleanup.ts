@@ -9,7 +9,7 @@ import { type UpstreamFacts, upstreamFacts } from './facts.ts'
 import { hasIncidents } from './incidents.ts'
 import { type Holder, lockHolder, lockKey } from './lock.ts'
 import { lockSchema } from './objects.ts'
-import { hasProgressTable, type Progress, readProgress } from './progress.ts'
+import { forgetCopies, hasProgressTable, type Progress, readProgress } from './progress.ts'
 import { publicationComment } from './publication.ts'
 import { ask, askOne, column, inTransaction } from './query.ts'
 import { hasRegistry } from './registry.ts'
@@ -174,6 +174,7 @@ async function cleanDownstream(follow: FollowName, downstream: pg.Client, report
       'DELETE FROM follower.progress WHERE name = $1 RETURNING name',
       [follow.name],
     )
+    await forgetCopies(downstream, follow.name)
     if (await hasIncidents(downstream))
       for (const table of ['incident', 'skip'])
         await ask(downstream, 'downstream', `DELETE FROM follower.${table} WHERE name = $1`, [follow.name])

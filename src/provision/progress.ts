@@ -61,24 +61,31 @@ export interface Intent {
 
 /**
  * Records that a slot is about to be created, so that one that a killed start left behind is known as ours; at each start, what the follow
- * publishes.
+ * publishes. Under lockSchema: no index of the table keeps a name from coming twice.
  */
 export async function recordIntent(downstream: pg.Client, intent: Intent): Promise<void> {
+  const { name, systemIdentifier, timeline, database, slot, ownSlot, publications } = intent
+  const known = await ask(
+    downstream,
+    'downstream',
+    'UPDATE follower.progress SET publications = $2 WHERE name = $1 RETURNING name',
+    [name, publications],
+  )
+  if (known.length > 0) return
+  await forgetCopies(downstream, name)
   await ask(
     downstream,
     'downstream',
     `INSERT INTO follower.progress (name, system_identifier, timeline, database, slot, own_slot, publications)
-     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET publications = EXCLUDED.publications`,
-    [
-      intent.name,
-      intent.systemIdentifier,
-      String(intent.timeline),
-      intent.database,
-      intent.slot,
-      String(intent.ownSlot),
-      intent.publications,
-    ],
+     VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+    [name, systemIdentifier, String(timeline), database, slot, String(ownSlot), publications],
   )
+}
+
+/** What is noted of the copies of a follow whose progress is gone. */
+export async function forgetCopies(downstream: pg.Client, name: string): Promise<void> {
+  for (const table of ['copied_table', 'copy_step'])
+    await ask(downstream, 'downstream', `DELETE FROM follower.${table} WHERE follow = $1`, [name])
 }
 
 /** Writes the first position, and whether the follow copies tables. Only ever once: a row that has one is left alone. */

@@ -71,10 +71,11 @@ export const mutants = [
     edits: [
       [
         'sql/downstream/progress.sql',
-        `   WHERE p.name = advance_progress.name
-     AND p.epoch = advance_progress.epoch
-     AND p.lsn = advance_progress.previous;`,
-        '   WHERE p.name = advance_progress.name;',
+        `     WHERE p.name = advance_progress.name
+       AND p.epoch = advance_progress.epoch
+       AND p.lsn = advance_progress.previous
+`,
+        '     WHERE p.name = advance_progress.name\n',
       ],
     ],
     test: ['test/position.test.ts', 'fences the daemon'],
@@ -456,6 +457,13 @@ export const mutants = [
     name: 'waits for ever for an upstream that falls silent at the beginning',
     edits: [['src/session/session.ts', 'const begun = begin()', 'const begun = begin()\n    await begun']],
     test: ['test/pull.slow.test.ts', 'before the first look'],
+  },
+  {
+    name: 'looks for the progress row through all that it was before',
+    edits: [
+      ['sql/downstream/progress.sql', "  PERFORM set_config('follower.place', place::text, false);\n", ''],
+    ],
+    test: ['test/progress-row.test.ts', 'stays open downstream'],
   },
   {
     name: 'holds a schema change together with rows',
