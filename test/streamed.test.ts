@@ -58,6 +58,7 @@ class Stream {
   readonly passed: bigint[] = []
   readonly grown: OpenTransaction[] = []
   unclear = 0
+  dropped = 0
   spilled = 0
   readonly assembler: Assembler
   private readonly decoder: StreamedDecoder
@@ -68,6 +69,7 @@ class Stream {
       passed: (lsn) => this.passed.push(lsn),
       grows: (transaction) => this.grown.push(transaction),
       unclear: () => this.unclear++,
+      dropped: () => this.dropped++,
       forged: () => {},
       memory: 2 ** 25,
       spill: () =>
@@ -218,6 +220,16 @@ describe('transactions that come before their commit', () => {
     s.send(commit(10, 50n), start(20), ...many(20, 5000), stop(), commit(20, 60n))
     expect(s.grown).toEqual([])
     expect(s.rows.map((rows) => rows.length)).toEqual([6000, 6000])
+  })
+
+  test('say at once that a schema change, or an abort, ends what is applied ahead', () => {
+    const s = new Stream()
+    s.send(start(10), relation(10, 1, 't', 'a'), insert(10, 1, '1'))
+    expect(s.dropped).toBe(0)
+    s.send(ddl(10, 'one'))
+    expect(s.dropped).toBe(1)
+    s.send(stop(), abort(10, 10))
+    expect(s.dropped).toBe(2)
   })
 
   test('are kept on disk beyond the memory for all of them, aborted parts and all', {

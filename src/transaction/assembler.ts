@@ -28,7 +28,7 @@ export interface AssemblerHandlers {
   passed(endLsn: Lsn, duplicate: boolean): void
   /** More has come of a large transaction, whose commit may be far; it has no DDL so far. */
   grows?(transaction: OpenTransaction): void
-  /** What was said to grow will not be committed. */
+  /** What was said to grow will not be committed, or has a schema change now. */
   dropped?(): void
   /** A subtransaction was aborted, and what of a streamed transaction is its part can't be told. */
   unclear?(): void
@@ -232,6 +232,8 @@ export class Assembler {
     const open = this.opened()
     open.ddl = true
     open.appendSide({ kind: 'ddl', content: Buffer.from(content), lsn }, messageLogical)
+    // What of it is at work would be given up at its commit otherwise, and hold its locks until then.
+    this.handlers.dropped?.()
   }
 
   private opened(): OpenTransaction {
