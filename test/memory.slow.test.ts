@@ -29,7 +29,7 @@ test('where the downstream waits, no more is held than --memory-limit; then all 
   }
   const resident = (): number =>
     Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${f.follower.pid}/status`, 'utf8'))?.[1]) / 1024
-  expect(await metric('buffer_limit_bytes')).toBe(8 * MB)
+  expect(await metric('buffer_limit_bytes')).toBe(2 * MB)
   const before = resident()
 
   const locker = await client(f.downstream)
@@ -50,10 +50,10 @@ test('where the downstream waits, no more is held than --memory-limit; then all 
   const held: number[] = []
   await waitUntil(async () => {
     held.push(await metric('buffer_bytes'))
-    return held.length > 20 && held.at(-1)! > 7 * MB && held.at(-1) === held.at(-10)
+    return held.length > 20 && held.at(-1)! > 1.5 * MB && held.at(-1) === held.at(-10)
   })
   // The one that reaches the limit is taken whole.
-  expect(Math.max(...held)).toBeLessThan(9 * MB)
+  expect(Math.max(...held)).toBeLessThan(4 * MB)
   expect(resident() - before).toBeLessThan(64)
   await locker.query('COMMIT')
   await locker.end()

@@ -6,7 +6,7 @@ import { compareDatabases } from './support/comparator.ts'
 import { followerCommand, runFollower } from './support/follower.ts'
 import { pulling } from './support/pull.ts'
 import { available, databases, hasWal2json, type Pair } from './support/servers.ts'
-import { client, value } from './support/sql.ts'
+import { client, script, value } from './support/sql.ts'
 
 const slow = process.env.FOLLOWER_SLOW === '1'
 
@@ -107,6 +107,8 @@ interface Way {
   readonly pair: Pair
   readonly args?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
+  /** A setting of the upstream's database. */
+  readonly setting?: string
   readonly skip?: boolean
   readonly runs?: number
 }
@@ -122,12 +124,17 @@ if (slow) {
     { name: '18 as text', pair: '18', args: ['--binary', 'off'], runs: less },
     { name: '18, pulled', pair: '18', env: pulling(), runs: less },
     { name: '18, applied while it arrives', pair: '18', env: { FOLLOWER_ARRIVING_FROM: '1' }, runs: less },
+    {
+      ...{ name: '18, each change sent before its commit', pair: '18', runs: less },
+      ...{ args: ['--streaming', 'on'], env: { FOLLOWER_ARRIVING_FROM: '1' } },
+      setting: 'debug_logical_replication_streaming = immediate',
+    },
   )
 }
 
 describe.each(ways)(
   'any history of $name',
-  ({ pair, args: plugin = [], env = {}, skip, runs: times = runs }) => {
+  ({ pair, args: plugin = [], env = {}, setting, skip, runs: times = runs }) => {
     it.skipIf(skip)(
       `ends equal at both ends, whatever is killed (seed ${seed}, ${times} runs)`,
       {
@@ -137,6 +144,7 @@ describe.each(ways)(
         await fc.assert(
           fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 45 }), async (steps) => {
             const { upstream, downstream, name } = await databases(pair)
+            if (setting) await script(upstream, `ALTER DATABASE ${name} SET ${setting}`)
             const args = [
               'start',
               '--upstream',

@@ -9,7 +9,7 @@ test.each(['downstream', 'upstream'] as const)(
     const f = await follow({ before: ['CREATE TABLE t (a int PRIMARY KEY)'] })
     expect(await f.stop()).toBe(0)
     const holder = await client(f[end])
-    const held = end === 'downstream' ? 'follower.progress' : 'pg_catalog.pg_publication'
+    const held = end === 'downstream' ? 'follower.progress' : 'follower.follow'
     await holder.query(`BEGIN; LOCK TABLE ${held}`)
     f.start()
     const waiting = `SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'follower/%'

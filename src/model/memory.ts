@@ -17,12 +17,13 @@ export const leastMemoryLimit = 16 * 1024 * 1024
 const largestBatch = 8 * 1024 * 1024
 
 /**
- * Pure: the shares of a limit. What is left of it is for what goes through: bytes of the sockets, rows that are being put together.
+ * Pure: the shares of a limit. What is left of it is for what goes through: bytes of the sockets, rows that are being put together, and what is
+ * applied already and still waits for the garbage collector (64 MiB, before it begins by itself).
  * One row that is larger than all of it takes what it takes.
  */
 export function shareMemory(limit: number): MemoryShares {
   return {
-    queue: limit / 2,
+    queue: limit / 8,
     open: limit / 4,
     batch: Math.min(limit / 16, largestBatch),
     unwritten: Math.min(limit / 16, largestBatch),
