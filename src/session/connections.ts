@@ -4,8 +4,8 @@ import type { FollowSettings } from '../model/follow.ts'
 import { connect } from '../postgres/connect.ts'
 import type { End } from '../postgres/end.ts'
 import { destroyClient } from '../postgres/socket.ts'
-import { isTransient, sqlstate } from '../postgres/sqlstate.ts'
 import { lockHolder, lockKey } from '../provision/lock.ts'
+import { askOne } from '../provision/query.ts'
 import { requireSameServer } from '../provision/same-server.ts'
 import type { Logger } from '../telemetry/log.ts'
 
@@ -55,7 +55,6 @@ export async function openConnections(
 ): Promise<EndConnections> {
   const open: pg.Client[] = []
   let closed = false
-  let asked: End = 'downstream'
   const close = async (): Promise<void> => {
     closed = true
     for (const client of open) client.removeAllListeners('end')
@@ -66,7 +65,6 @@ export async function openConnections(
     how: { readonly replication?: boolean; readonly bulk?: boolean } = {},
   ): Promise<pg.Client> => {
     const conninfo = settings[end]
-    asked = end
     const suffix = end === 'downstream' ? ':downstream' : ''
     const applicationName = settings.applicationName.slice(0, 63 - suffix.length) + suffix
     const client = await connect({ end, conninfo, applicationName, signal, ...how })
@@ -112,8 +110,7 @@ export async function openConnections(
     return { ...ends, withStream }
   } catch (error) {
     await close()
-    if (error instanceof FollowerError || !isTransient(error)) throw error
-    throw connectionLost(asked, settings[asked].display, error)
+    throw error
   }
 }
 
@@ -127,8 +124,8 @@ async function takeLock(
 ): Promise<void> {
   const key = lockKey(settings.name)
   for (let told = false; ; told = true) {
-    const result = await client.query<{ taken: string }>('SELECT pg_try_advisory_lock($1) AS taken', [key])
-    if (result.rows[0]?.taken === 't') return
+    const row = await askOne(client, 'downstream', 'SELECT pg_try_advisory_lock($1) AS taken', [key])
+    if (row?.taken === 't') return
     const holder = await lockHolder(client, 'downstream', key)
     const who = holder ? `pid ${holder.pid} (${holder.applicationName})` : 'another session'
     if (!settings.wait && !past.has(sessionKey('downstream', holder?.pid)))
@@ -149,13 +146,12 @@ export function heldError(name: string, detail: string): FollowerError {
   })
 }
 
-function connectionLost(end: End, display: string, cause?: unknown): FollowerError {
+function connectionLost(end: End, display: string): FollowerError {
   return new FollowerError(`the connection to ${end} ${display} was lost`, {
     code: end === 'upstream' ? 'FLW-410' : 'FLW-511',
     exit: end === 'upstream' ? ExitCode.upstream : ExitCode.downstream,
     effect: 'what was not committed is rolled back and applied again after reconnecting',
     transient: true,
-    ...(cause !== undefined && { cause, sqlstate: sqlstate(cause), detail: (cause as Error).message }),
   })
 }
 
