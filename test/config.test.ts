@@ -117,7 +117,7 @@ describe('settings', () => {
       plugin: 'pgoutput',
       nanAsNull: false,
       binary: true,
-      memory: { queue: 67_108_864, open: 33_554_432 },
+      memory: { queue: 16_777_216, open: 33_554_432 },
       spill: { directory: tmpdir(), limit: Number.POSITIVE_INFINITY },
     })
     expect([follow.upstream.host, follow.downstream.host]).toEqual(['db1', 'db2'])
@@ -173,7 +173,7 @@ describe('settings', () => {
       wait: false,
       acceptNewUpstream: true,
       memory: {
-        queue: 8_388_608,
+        queue: 2_097_152,
         open: 4_194_304,
         batch: 1_048_576,
         unwritten: 1_048_576,
