@@ -6,7 +6,7 @@ import type { Drained } from './drain.ts'
 import type { Options } from './options.ts'
 import type { Result } from './report.ts'
 import { run } from './sql.ts'
-import { cpuSeconds } from './usage.ts'
+import { cpuSeconds, stolenSeconds } from './usage.ts'
 
 /** Who is compared with whom, on which major: the first is the reference. */
 interface Contest {
@@ -90,7 +90,11 @@ async function turn(
   const prepared = copier.prepare(source)
   if (prepared) await run(downstream, prepared)
   for (const server of [up, down]) await run(server.conninfo(), 'CHECKPOINT')
-  const before = { upstream: cpuSeconds([up.pid!]), downstream: cpuSeconds([down.pid!]) }
+  const before = {
+    upstream: cpuSeconds([up.pid!]),
+    downstream: cpuSeconds([down.pid!]),
+    stolen: stolenSeconds(),
+  }
   const began = performance.now()
   const taken = await copier.copy(upstream, downstream, 'bench')
   const seconds = (performance.now() - began) / 1000
@@ -98,6 +102,7 @@ async function turn(
     upstream: cpuSeconds([up.pid!]) - before.upstream,
     downstream: cpuSeconds([down.pid!]) - before.downstream,
     consumer: taken.cpuSeconds,
+    stolen: stolenSeconds() - before.stolen,
   }
   const [above, below] = [await run(upstream, source.check), await run(downstream, source.check)]
   if (JSON.stringify(above) !== JSON.stringify(below))

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Consumer, Place, Running } from './consumer.ts'
 import { run } from './sql.ts'
-import { cpuSeconds, peakMemory } from './usage.ts'
+import { type CpuUse, cpuSeconds, peakMemory, stolenSeconds } from './usage.ts'
 import type { Workload } from './workloads.ts'
 
 /** What one consumer took for one backlog. */
@@ -11,7 +11,7 @@ export interface Drained {
   readonly seconds: number
   /** Before that, from the consumer's start. */
   readonly startSeconds: number
-  readonly cpu: { readonly upstream: number; readonly consumer: number; readonly downstream: number }
+  readonly cpu: CpuUse
   /** Of the consumer's own process; 0 where it has none. */
   readonly peakMiB: number
   /** How the rows differ at the two ends. */
@@ -25,11 +25,12 @@ export async function drain(consumer: Consumer, place: Place, workload: Workload
   for (const server of [place.up, place.down]) await run(server.conninfo(), 'CHECKPOINT')
   const began = performance.now()
   let ready = began
-  const before = { upstream: 0, downstream: 0 }
+  const before = { upstream: 0, downstream: 0, stolen: 0 }
   const running = await consumer.start(place, () => {
     ready = performance.now()
     before.upstream = cpuSeconds(servers.upstream)
     before.downstream = cpuSeconds(servers.downstream)
+    before.stolen = stolenSeconds()
   })
   const own = (): number => (running.pids.length > 0 ? cpuSeconds(running.pids) : 0)
   // Its start is measured neither in seconds nor here.
@@ -45,6 +46,7 @@ export async function drain(consumer: Consumer, place: Place, workload: Workload
         upstream: cpuSeconds(servers.upstream) - before.upstream,
         downstream: cpuSeconds(servers.downstream) - before.downstream,
         consumer: own() - started,
+        stolen: stolenSeconds() - before.stolen,
       },
       peakMiB: Math.max(0, ...running.pids.map(peakMemory)),
     }

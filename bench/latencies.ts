@@ -44,7 +44,7 @@ export async function* latencies(
 export function latencyTable({ load, turns }: LatencyResult): string {
   const lines = [
     `${load.name}  ${load.perSecond} transactions a second by ${load.writers} writers: milliseconds from commit to visible`,
-    cells(['', 'p50', 'ratio', 'p99', 'ratio', 'max', 'rate', 'cpu up', 'own', 'down', 'MiB']),
+    cells(['', 'p50', 'ratio', 'p99', 'ratio', 'max', 'rate', 'cpu up', 'own', 'down', 'stolen', 'MiB']),
   ]
   for (const [name, list] of turns) {
     const middle = (of: (turn: Latency) => number, digits: number): string =>
@@ -59,6 +59,7 @@ export function latencyTable({ load, turns }: LatencyResult): string {
         middle((turn) => turn.cpu.upstream, 1),
         middle((turn) => turn.cpu.consumer, 1),
         middle((turn) => turn.cpu.downstream, 1),
+        middle((turn) => turn.cpu.stolen, 1),
         Math.round(Math.max(...list.map((turn) => turn.peakMiB))).toString(),
       ]),
     )

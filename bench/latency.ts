@@ -4,7 +4,7 @@ import type { Cluster } from '../src/demo/cluster.ts'
 import type { Consumer } from './consumer.ts'
 import { run } from './sql.ts'
 import { committed, load, type Steady, seen, steadyLoad, steadyTables, watch } from './steady.ts'
-import { cpuSeconds, peakMemory } from './usage.ts'
+import { type CpuUse, cpuSeconds, peakMemory, stolenSeconds } from './usage.ts'
 
 /** Milliseconds from a commit upstream until the row is visible downstream, of one turn. */
 export interface Latency {
@@ -13,7 +13,7 @@ export interface Latency {
   readonly max: number
   /** What the load came to, which is to be what was asked for. */
   readonly perSecond: number
-  readonly cpu: { readonly upstream: number; readonly consumer: number; readonly downstream: number }
+  readonly cpu: CpuUse
   readonly peakMiB: number
 }
 
@@ -51,6 +51,7 @@ export async function latency(
       upstream: cpuSeconds([up.pid!]),
       downstream: cpuSeconds([down.pid!]),
       consumer: running.pids.length > 0 ? cpuSeconds(running.pids) : 0,
+      stolen: stolenSeconds(),
     })
     const before = cpu()
     const began = performance.now()
@@ -69,6 +70,7 @@ export async function latency(
         upstream: after.upstream - before.upstream,
         downstream: after.downstream - before.downstream,
         consumer: after.consumer - before.consumer,
+        stolen: after.stolen - before.stolen,
       },
       peakMiB: Math.max(0, ...running.pids.map(peakMemory)),
     }

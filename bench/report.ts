@@ -12,7 +12,7 @@ export interface Result {
 export function table({ workload, loadSeconds, turns }: Result, reference: string): string {
   const lines = [
     `${workload.name}  ${workload.title} (written in ${loadSeconds.toFixed(1)} s)`,
-    cells(['', 'seconds', 'faster by', 'changes/s', 'cpu up', 'own', 'down', 'MiB', 'start']),
+    cells(['', 'seconds', 'faster by', 'changes/s', 'cpu up', 'own', 'down', 'stolen', 'MiB', 'start']),
   ]
   for (const [name, list] of turns) {
     const seconds = median(list.map((turn) => turn.seconds))
@@ -24,7 +24,7 @@ export function table({ workload, loadSeconds, turns }: Result, reference: strin
         seconds.toFixed(2),
         ratio.length === 0 || name === reference ? '' : `${median(ratio).toFixed(2)}x`,
         Math.round(workload.changes / seconds).toString(),
-        ...[cpu('upstream'), cpu('consumer'), cpu('downstream')],
+        ...[cpu('upstream'), cpu('consumer'), cpu('downstream'), cpu('stolen')],
         Math.round(Math.max(...list.map((turn) => turn.peakMiB))).toString(),
         median(list.map((turn) => turn.startSeconds)).toFixed(1),
       ]),

@@ -3,6 +3,20 @@ import { readdirSync, readFileSync } from 'node:fs'
 
 const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
 
+/** CPU seconds of one turn. */
+export interface CpuUse {
+  readonly upstream: number
+  readonly consumer: number
+  readonly downstream: number
+  /** What the host of a virtual machine did not give it, though it had something to do. */
+  readonly stolen: number
+}
+
+/** CPU seconds that the host has withheld since the machine began: https://man7.org/linux/man-pages/man5/proc_stat.5.html */
+export function stolenSeconds(): number {
+  return Number(readFileSync('/proc/stat', 'utf8').split(/\s+/, 9)[8]) / ticksPerSecond
+}
+
 /** CPU seconds of processes and of all that they started. */
 export function cpuSeconds(pids: readonly number[]): number {
   const all = readdirSync('/proc')
