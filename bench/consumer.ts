@@ -1,3 +1,4 @@
+import type { Ways } from '../src/apply/ways.ts'
 import type { Cluster } from '../src/demo/cluster.ts'
 
 /** Where one consumer works: a database at each end, a slot that stands before the backlog, and the publication `bench`. */
@@ -32,5 +33,7 @@ export interface Running {
   readonly done?: Promise<void>
   /** Rejects when the consumer ends by a fault. */
   readonly failed?: Promise<void>
+  /** How many changes it has applied which way, where it tells. */
+  ways?(): Promise<Ways>
   stop(): Promise<void>
 }

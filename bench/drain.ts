@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import type { Ways } from '../src/apply/ways.ts'
 import type { Consumer, Place, Running } from './consumer.ts'
 import { run } from './sql.ts'
 import { type CpuUse, cpuSeconds, peakMemory, stolenSeconds } from './usage.ts'
@@ -14,6 +15,8 @@ export interface Drained {
   readonly cpu: CpuUse
   /** Of the consumer's own process; 0 where it has none. */
   readonly peakMiB: number
+  /** How many changes were applied which way, where the consumer tells. */
+  readonly ways?: Ways
   /** How the rows differ at the two ends. */
   readonly difference?: string
 }
@@ -49,6 +52,7 @@ export async function drain(consumer: Consumer, place: Place, workload: Workload
         stolen: stolenSeconds() - before.stolen,
       },
       peakMiB: Math.max(0, ...running.pids.map(peakMemory)),
+      ...(running.ways ? { ways: await running.ways() } : {}),
     }
     if (!consumer.applies) return drained
     const difference = await compare(place, workload)

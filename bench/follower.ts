@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { noWays, type Ways } from '../src/apply/ways.ts'
 import type { Consumer } from './consumer.ts'
 import { run } from './sql.ts'
 
@@ -26,7 +27,7 @@ export function follower(name: string, args: readonly string[] = []): Consumer {
           ...['start', '--upstream', place.up.conninfo(place.upstreamDatabase)],
           ...['--downstream', place.down.conninfo(place.downstreamDatabase), '--name', place.slot],
           ...['--slot', place.slot, '--publication', 'bench', '--ddl', 'off', '--copy', 'none'],
-          ...['--log-format', 'json', '--web-listen', 'off', ...args],
+          ...['--log-format', 'json', '--web-listen', '127.0.0.1:0', ...args],
         ],
         { stdio: ['ignore', 'pipe', 'pipe'] },
       )
@@ -44,6 +45,7 @@ export function follower(name: string, args: readonly string[] = []): Consumer {
       begun()
       return {
         pids: [child.pid!],
+        ways: () => waysOf(said),
         stop: async () => {
           if (child.exitCode !== null) throw new Error(`follower ended:\n${said.slice(-20).join('\n')}`)
           child.kill('SIGTERM')
@@ -54,4 +56,14 @@ export function follower(name: string, args: readonly string[] = []): Consumer {
       }
     },
   }
+}
+
+/** From the metrics, whose address it has logged. */
+async function waysOf(said: readonly string[]): Promise<Ways> {
+  const url = said.map((line) => /"web":"([^"]+)"/.exec(line)?.[1]).find((it) => it !== undefined)
+  const text = await (await fetch(`${url}/metrics`)).text()
+  const ways = noWays()
+  for (const [, way, n] of text.matchAll(/^follower_apply_rows_by_way_total\{.*way="(\w+)"\} (\d+)/gm))
+    ways[way as keyof Ways] += Number(n)
+  return ways
 }

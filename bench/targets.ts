@@ -1,3 +1,4 @@
+import { addWays, noWays } from '../src/apply/ways.ts'
 import type { Drained } from './drain.ts'
 import { type LatencyResult, latencyRatios, likeNative } from './latencies.ts'
 import { cells, median, type Result, ratios } from './report.ts'
@@ -25,6 +26,8 @@ interface Names {
 const fasterThanNative: Readonly<Record<string, number>> = { W1: 1.5, W2: 3, W3: 3, W4: 2, W5: 2, W6: 2 }
 const fasterThanReader = ['W2', 'W3']
 const memoryMiB = 256
+/** Of all changes, those that are copied or applied as a net change. */
+const leastTogether = 0.95
 const growthRatio = 2.2
 /** RSS is never the same twice. */
 const memoryRatio = 1.2
@@ -67,7 +70,7 @@ export function judge({ drained, latencies, growth }: Measured, names: Names): J
         met: ratio <= most,
       })
     }
-  judged.push(...grown(growth, names.follower))
+  judged.push(...grown(growth, names.follower), ...together(drained, names.follower))
   const peaks = [...drained, ...growth, ...latencies].flatMap(({ turns }) =>
     [...turns].filter(([name]) => name.startsWith('follower')).flatMap(([, list]) => list.map(peak)),
   )
@@ -81,6 +84,24 @@ export function judge({ drained, latencies, growth }: Measured, names: Names): J
     })
   }
   return judged
+}
+
+function together(drained: readonly Result[], name: string): Judged[] {
+  const ways = noWays()
+  for (const { turns } of drained)
+    for (const turn of turns.get(name) ?? []) addWays(ways, turn.ways ?? noWays())
+  const { copied, net, ordered } = ways
+  const all = copied + net + ordered
+  if (all === 0) return []
+  const share = (copied + net) / all
+  return [
+    {
+      workload: 'all',
+      target: `changes applied by table, ${100 * leastTogether} % of them`,
+      measured: `${(100 * share).toFixed(2)} %`,
+      met: share >= leastTogether,
+    },
+  ]
 }
 
 function grown([ten, twenty]: readonly Result[], name: string): Judged[] {
