@@ -52,11 +52,11 @@ export async function drain(consumer: Consumer, place: Place, workload: Workload
         stolen: stolenSeconds() - before.stolen,
       },
       peakMiB: Math.max(0, ...running.pids.map(peakMemory)),
-      ...(running.ways ? { ways: await running.ways() } : {}),
     }
     if (!consumer.applies) return drained
     const difference = await compare(place, workload)
-    if (difference === undefined) return drained
+    // By now the last batch is counted.
+    if (difference === undefined) return { ...drained, ...(running.ways && { ways: await running.ways() }) }
     if (!consumer.mayDiffer) throw new Error(`${workload.name}, ${consumer.name}: ${difference}`)
     return { ...drained, difference }
   } finally {

@@ -58,12 +58,14 @@ export function follower(name: string, args: readonly string[] = []): Consumer {
   }
 }
 
-/** From the metrics, whose address it has logged. */
+/** From the metrics, whose address it has logged. Throws where nothing is counted. */
 async function waysOf(said: readonly string[]): Promise<Ways> {
   const url = said.map((line) => /"web":"([^"]+)"/.exec(line)?.[1]).find((it) => it !== undefined)
+  if (url === undefined) throw new Error('follower has logged no address of its metrics')
   const text = await (await fetch(`${url}/metrics`)).text()
   const ways = noWays()
   for (const [, way, n] of text.matchAll(/^follower_apply_rows_by_way_total\{.*way="(\w+)"\} (\d+)/gm))
     ways[way as keyof Ways] += Number(n)
+  if (ways.copied + ways.net + ways.ordered === 0) throw new Error('the metrics of follower count no changes')
   return ways
 }

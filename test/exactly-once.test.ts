@@ -92,19 +92,16 @@ describe('exactly once', () => {
       env: { FOLLOWER_FAILPOINT: `${point}:kill9:3` },
     })
     await script(f.upstream, 'INSERT INTO account VALUES (1, 0)')
-    let killed = false
-    void f.follower.exit.then(() => {
-      killed = true
-    })
     // As many as it takes: on a slow machine several transactions wait, and are one batch.
     let written = 0
-    while (!killed || written < 8) {
+    while (written < 8 || (f.follower.running && written < 500)) {
       await script(
         f.upstream,
         `BEGIN; INSERT INTO t VALUES (${++written}); UPDATE account SET balance = balance + 1; COMMIT`,
       )
       await sleep(20)
     }
+    await f.follower.exit
     expect(f.follower.output).toContain(`failpoint ${point} kill9 hit 3`)
     await restart(f)
     await f.settle()
