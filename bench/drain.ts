@@ -56,7 +56,10 @@ export async function drain(consumer: Consumer, place: Place, workload: Workload
     if (!consumer.applies) return drained
     const difference = await compare(place, workload)
     // By now the last batch is counted.
-    if (difference === undefined) return { ...drained, ...(running.ways && { ways: await running.ways() }) }
+    const ways = await running.ways?.()
+    if (ways && ways.copied + ways.net + ways.ordered < workload.changes)
+      throw new Error(`${workload.name} has fewer changes than ${workload.changes}: ${JSON.stringify(ways)}`)
+    if (difference === undefined) return { ...drained, ...(ways && { ways }) }
     if (!consumer.mayDiffer) throw new Error(`${workload.name}, ${consumer.name}: ${difference}`)
     return { ...drained, difference }
   } finally {

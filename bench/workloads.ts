@@ -123,11 +123,11 @@ function checkOf(table: string): string {
 /** A procedure that runs one statement for keys in an order like chance's: each key once, since the step is prime. */
 function byKey(statement: string): string {
   return `CREATE PROCEDURE work(transactions int, each int, keys int8) LANGUAGE plpgsql AS $$
-    DECLARE k int8 := 0;
+    DECLARE k int8 := 1;
     BEGIN
       FOR t IN 1..transactions LOOP
         FOR i IN 1..each LOOP
-          k := (k + 611953) % keys + 1;
+          k := (k - 1 + 611953) % keys + 1;
           ${statement};
         END LOOP;
         COMMIT;
