@@ -6,11 +6,13 @@ import { Tuple, tupleOfInsert } from '../src/model/tuple.ts'
 
 type Value = number | null
 
+const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 31 + (i >> 8)) & 0xff))
+
 /** An Insert message whose values are so many bytes long. */
 function insert(values: readonly Value[], kind = 'b'): Buffer {
   const parts = values.map((length) => {
     if (length === null) return Buffer.from('n')
-    const value = Buffer.alloc(5 + length, 'value ')
+    const value = Buffer.from(bytes.subarray(values.length, values.length + 5 + length))
     value.write(kind)
     value.writeInt32BE(length, 1)
     return value

@@ -76,8 +76,11 @@ export async function sendChanges(
       if (isIgnored(session)) continue
       const gathered = gatherer !== undefined && gather(session, gatherer)
       if (!gathered) sendChange(session, transaction)
-      if (gatherer?.full) gatherer.flush()
-      else if (++changes % lookEvery !== 0) continue
+      if (gatherer?.full) {
+        gatherer.flush()
+        // The server begins with them while the next are put together.
+        session.pipeline.writer.flush()
+      } else if (++changes % lookEvery !== 0) continue
       if (session.pipeline.writer.congested) await session.pipeline.drained()
       if (session.pipeline.sent < exchangeLimit) continue
       await expectOneRowEach(session)

@@ -17,13 +17,13 @@ import { noWays, type Ways } from './ways.ts'
 import { parseOnce } from './write.ts'
 
 /**
- * Rows and bytes that are put together before they are sent: more gains nothing, and takes memory at both ends. A batch begins with few, so that
- * the server has something to do while the next are put together.
+ * Rows and bytes that are put together before they are sent. A batch begins with few, so that the server has something to do while the next
+ * are put together; later more go at once, since of rows that are sorted by their key then more are neighbours, on the same page.
  */
 const firstRows = 2_000
-const maxRows = 20_000
+const maxRows = 200_000
 const firstBytes = 256 * 1024
-const maxBytes = 4 * 1024 * 1024
+const maxBytes = 8 * 1024 * 1024
 
 /** Changes of one table that wait to be sent together. */
 interface Gathered {

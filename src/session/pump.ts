@@ -7,7 +7,7 @@ import type { TransactionQueue } from '../transaction/queue.ts'
 import { Arriving } from './arriving.ts'
 
 /** Changes of one batch: a follower that dies often must get one done in between. The applier takes fewer where they go one by one. */
-const maxBatchChanges = 50_000
+const maxBatchChanges = 200_000
 
 /**
  * Stands between what arrives and what is applied: hands out batches, and moves of the row while idle, in

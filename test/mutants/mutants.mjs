@@ -501,11 +501,7 @@ export const mutants = [
   {
     name: 'copies a NULL as an empty value',
     edits: [
-      [
-        'src/apply/encode-binary.ts',
-        '        block[at] = block[at + 1] = block[at + 2] = block[at + 3] = 0xff\n        at += 4\n      }',
-        '        block[at] = block[at + 1] = block[at + 2] = block[at + 3] = 0\n        at += 4\n      }',
-      ],
+      ['src/apply/encode-binary.ts', '        target.setInt32(at, -1)', '        target.setInt32(at, 0)'],
     ],
     test: ['test/binary.test.ts', ''],
   },
