@@ -1,4 +1,4 @@
-import { type Tuple, tupleOfInsert, valueBinary, valueNull } from '../model/tuple.ts'
+import { type Tuple, tupleOfInsert, valueBinary, valueNull, viewOf } from '../model/tuple.ts'
 import { giveBlock, blockSize as smallest, takeBlock } from '../postgres/blocks.ts'
 import type { ArrayEncoder, RowEncoder } from './encode.ts'
 import { TextWanted } from './text-wanted.ts'
@@ -8,10 +8,8 @@ const blockSize = 256 * 1024
 const copyHeader = 5
 /** Signature, flags and length of the extension. */
 const fileHeader = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
-/** From here on a call of Buffer.copy is quicker than a loop. */
-const longValue = 64
-/** The same of a loop that takes four bytes at once. */
-const longInWords = 96
+/** From here on a call of Buffer.copy is quicker than a loop that takes four bytes at once. */
+const longValue = 96
 
 /**
  * Rows as COPY's binary format has them, in blocks that are CopyData messages: a value with its length stands in the tuple
@@ -38,11 +36,10 @@ export class BinaryRows implements RowEncoder {
       else if (tuple.kind[column] !== valueNull) throw notBinary()
     }
     if (this.at + bytes > this.block.length) this.next(bytes)
-    const { block } = this
-    let { at } = this
-    block[at++] = count >> 8
-    block[at++] = count & 0xff
-    for (let i = 0; i < count; i++) at = copyValue(tuple, columns[i]!, block, at)
+    const { block, target } = this
+    target.setUint16(this.at, count)
+    let at = this.at + 2
+    for (let i = 0; i < count; i++) at = copyValue(tuple, columns[i]!, block, target, at)
     this.at = at
   }
 
@@ -74,7 +71,7 @@ export class BinaryRows implements RowEncoder {
         from += 4
         const stop = from + bytes
         if (bytes < 0 || stop > end) throw new RangeError(`column value of ${bytes} bytes`)
-        if (bytes > longInWords) {
+        if (bytes > longValue) {
           source.copy(block, at, from, stop)
           at += bytes
           from = stop
@@ -129,6 +126,7 @@ export class BinaryRows implements RowEncoder {
 export class BinaryArray implements ArrayEncoder {
   private readonly element: number
   private buffer: Buffer = Buffer.alloc(0)
+  private target = viewOf(this.buffer)
   private at = 0
   private count = 0
   private nulls = 0
@@ -140,6 +138,7 @@ export class BinaryArray implements ArrayEncoder {
 
   begin(): void {
     this.buffer = takeBlock(Math.max(smallest, this.at + (this.at >> 3)))
+    this.target = viewOf(this.buffer)
     this.at = 20
     this.count = 0
     this.nulls = 0
@@ -150,7 +149,7 @@ export class BinaryArray implements ArrayEncoder {
     if (kind === valueNull) this.nulls = 1
     else if (kind !== valueBinary) throw notBinary()
     this.room(4 + (kind === valueNull ? 0 : tuple.length[column]!))
-    this.at = copyValue(tuple, column, this.buffer, this.at)
+    this.at = copyValue(tuple, column, this.buffer, this.target, this.at)
     this.count++
   }
 
@@ -170,25 +169,26 @@ export class BinaryArray implements ArrayEncoder {
     this.buffer.copy(larger, 0, 0, this.at)
     giveBlock(this.buffer)
     this.buffer = larger
+    this.target = viewOf(larger)
   }
 }
 
-/** Copies a value with its length before it, which stands so in the tuple; returns the place behind it. */
-function copyValue(tuple: Tuple, column: number, target: Buffer, at: number): number {
+/** Copies a value with its length before it, which stands so in the tuple; returns the place behind it. `target`: of the buffer. */
+function copyValue(tuple: Tuple, column: number, buffer: Buffer, target: DataView, at: number): number {
   if (tuple.kind[column] === valueNull) {
-    target[at] = target[at + 1] = target[at + 2] = target[at + 3] = 0xff
+    target.setInt32(at, -1)
     return at + 4
   }
-  const source = tuple.buffer
-  const from = tuple.start[column]! - 4
-  const length = tuple.length[column]! + 4
-  if (length > longValue) source.copy(target, at, from, from + length)
-  else for (let i = 0; i < length; i++) target[at + i] = source[from + i]!
-  return at + length
-}
-
-function viewOf({ buffer, byteOffset, length }: Buffer): DataView {
-  return new DataView(buffer, byteOffset, length)
+  const { view } = tuple
+  let from = tuple.start[column]! - 4
+  const end = from + 4 + tuple.length[column]!
+  if (end - from > longValue) {
+    tuple.buffer.copy(buffer, at, from, end)
+    return at + end - from
+  }
+  for (; from + 4 <= end; from += 4, at += 4) target.setInt32(at, view.getInt32(from, true), true)
+  for (; from < end; from++, at++) buffer[at] = tuple.buffer[from]!
+  return at
 }
 
 function notBinary(): TextWanted {

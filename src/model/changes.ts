@@ -1,6 +1,6 @@
 import type { Lsn } from './lsn.ts'
 import type { Relation } from './relation.ts'
-import { Tuple } from './tuple.ts'
+import { Tuple, viewOf } from './tuple.ts'
 
 /** First byte of a stored message, as in pgoutput. */
 export const messageInsert = 0x49 // I
@@ -125,7 +125,7 @@ export class ChangeWriter {
   private view: DataView | undefined
   /** What was copied from last: hundreds of messages stand in the same bytes. */
   private source: Buffer = Buffer.alloc(0)
-  private sourceView = new DataView(this.source.buffer)
+  private sourceView = viewOf(this.source)
 
   constructor(size = chunkSize) {
     this.size = size
@@ -165,7 +165,7 @@ export class ChangeWriter {
     }
     if (this.source !== source) {
       this.source = source
-      this.sourceView = new DataView(source.buffer, source.byteOffset, source.length)
+      this.sourceView = viewOf(source)
     }
     const words = this.sourceView
     const end = from + length
@@ -190,8 +190,7 @@ export class ChangeWriter {
   }
 
   private viewOf(chunk: Buffer): DataView {
-    if (this.view?.buffer !== chunk.buffer)
-      this.view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
+    if (this.view?.buffer !== chunk.buffer) this.view = viewOf(chunk)
     return this.view
   }
 }

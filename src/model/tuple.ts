@@ -6,6 +6,11 @@ export const valueBinary = 0x62 // b
 
 const maxColumns = 1664
 
+/** As a Buffer's readers and writers, but for one instruction each. */
+export function viewOf({ buffer, byteOffset, length }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, length)
+}
+
 /** Where TupleData begins in an Insert message: behind its type, the relation's OID and `N`. */
 export const tupleOfInsert = 6
 
@@ -15,6 +20,8 @@ export const tupleOfInsert = 6
  */
 export class Tuple {
   buffer: Buffer = Buffer.alloc(0)
+  /** Of the buffer: several bytes in one step. */
+  view = viewOf(this.buffer)
   count = 0
   readonly kind = new Uint8Array(maxColumns)
   readonly start = new Uint32Array(maxColumns)
@@ -24,15 +31,21 @@ export class Tuple {
 
   /** Reads TupleData at `offset`; returns the offset behind it. Throws a RangeError where the bytes are no TupleData. */
   read(buffer: Buffer, offset: number): number {
-    const count = buffer.readUInt16BE(offset)
+    // Hundreds of messages stand in one.
+    if (buffer !== this.buffer) {
+      this.buffer = buffer
+      this.view = viewOf(buffer)
+    }
+    const { view } = this
+    const count = view.getUint16(offset)
     if (count > maxColumns) throw new RangeError(`TupleData with ${count} columns`)
     let at = offset + 2
     let unchanged = 0
     for (let i = 0; i < count; i++) {
-      const kind = buffer[at++]
-      this.kind[i] = kind!
+      const kind = view.getUint8(at++)
+      this.kind[i] = kind
       if (kind === valueText || kind === valueBinary) {
-        const length = buffer.readInt32BE(at)
+        const length = view.getInt32(at)
         at += 4
         if (length < 0 || at + length > buffer.length) throw new RangeError(`column value of ${length} bytes`)
         this.start[i] = at
@@ -41,7 +54,6 @@ export class Tuple {
       } else if (kind === valueUnchanged) unchanged++
       else if (kind !== valueNull) throw new RangeError(`column value of kind ${kind}`)
     }
-    this.buffer = buffer
     this.count = count
     this.unchanged = unchanged
     return at
