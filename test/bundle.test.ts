@@ -1,12 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import {
-  ChangeCursor,
-  ChangeWriter,
-  separate,
-  type Transaction,
-  transactionsIn,
-} from '../src/model/changes.ts'
+import { ChangeWriter } from '../src/model/change-writer.ts'
+import { ChangeCursor, separate, type Transaction, transactionsIn } from '../src/model/changes.ts'
 import { ddlPrefix } from '../src/model/ddl-message.ts'
 import { Assembler } from '../src/transaction/assembler.ts'
 import { TransactionQueue } from '../src/transaction/queue.ts'

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { ChangeCursor, ChangeWriter, type Transaction } from '../src/model/changes.ts'
+import { ChangeWriter } from '../src/model/change-writer.ts'
+import { ChangeCursor, type Transaction } from '../src/model/changes.ts'
 
 const lengths = fc.array(
   fc.oneof({ weight: 9, arbitrary: fc.integer({ min: 1, max: 140 }) }, fc.constantFrom(5000)),

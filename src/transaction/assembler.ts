@@ -1,5 +1,5 @@
+import { ChangeWriter } from '../model/change-writer.ts'
 import {
-  ChangeWriter,
   messageInsert,
   messageLogical,
   messageTruncate,

@@ -1,4 +1,5 @@
-import type { ChangeWriter, SideMessage, StoredChunk, Transaction } from '../model/changes.ts'
+import type { ChangeWriter } from '../model/change-writer.ts'
+import type { SideMessage, StoredChunk, Transaction } from '../model/changes.ts'
 import type { Lsn } from '../model/lsn.ts'
 import type { Relation } from '../model/relation.ts'
 import { Pattern } from './pattern.ts'

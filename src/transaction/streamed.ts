@@ -1,6 +1,6 @@
+import { ChangeWriter } from '../model/change-writer.ts'
 import {
   ChangeCursor,
-  ChangeWriter,
   messageDelete,
   messageInsert,
   messageLogical,
