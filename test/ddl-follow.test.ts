@@ -101,7 +101,8 @@ describe.each(ways)('schema changes of %s', (_name, pair, plugin) => {
   it.skipIf(!has)('owners and grants', async () => {
     const f = await follow({ pair, args })
     const [alice, bob] = [`alice_${f.name}`, `bob ${f.name}`]
-    for (const end of [f.upstream, f.downstream])
+    // Downstream first: what is granted upstream arrives there, and needs them.
+    for (const end of [f.downstream, f.upstream])
       await script(
         end,
         `CREATE ROLE ${alice} LOGIN; CREATE ROLE "${bob}"; GRANT ALL ON SCHEMA public TO ${alice}`,
