@@ -27,7 +27,12 @@ async function halving(conninfo: string) {
   })
   const through = new URL(conninfo)
   through.port = String((proxy.address() as AddressInfo).port)
-  return { conninfo: through.href, lose: () => each((near) => near.removeAllListeners('end').destroy()) }
+  return {
+    conninfo: through.href,
+    lose: () => each((near) => near.removeAllListeners('end').destroy()),
+    /** What the server says stays with the proxy. */
+    silence: () => each((_, far) => far.pause()),
+  }
 }
 
 test.skipIf(!available('18'))(
@@ -54,5 +59,21 @@ test.skipIf(!available('18'))(
     await query(f.upstream, 'SELECT pg_terminate_backend($1)', [walsender])
     await f.run('INSERT INTO t VALUES (2)')
     expect(await f.stop()).toBe(0)
+  },
+)
+
+test.skipIf(!available('18'))(
+  'what is asked of a silent upstream when it is stopped is no error',
+  async () => {
+    const f = await follow()
+    expect(await f.stop()).toBe(0)
+    const up = await halving(f.upstream)
+    f.start(['--upstream', up.conninfo])
+    await f.settle()
+    up.silence()
+    // The slot is looked at every two seconds.
+    await new Promise((resolve) => setTimeout(resolve, 2500))
+    expect(await f.stop(), f.follower.output).toBe(0)
+    expect(f.follower.output).not.toContain('"level":"error"')
   },
 )

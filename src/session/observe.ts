@@ -17,6 +17,7 @@ export class Observer {
   private readonly timer: NodeJS.Timeout
   private busy = false
   private failed = false
+  private closed = false
   private told: string | null = null
   private readonly options: {
     upstream: pg.Client
@@ -36,7 +37,9 @@ export class Observer {
     this.timer = setInterval(() => this.tick(), everyMs)
   }
 
+  /** What it has asked meanwhile fails with the connection, which says nothing any more. */
   close(): void {
+    this.closed = true
     clearInterval(this.timer)
   }
 
@@ -52,6 +55,7 @@ export class Observer {
 
   /** The batch in hand is finished first, which may wait for a lock for hours: what ends the follow is told before. */
   private fail(error: Error): void {
+    if (this.closed) return
     if (!this.failed) this.options.log.error({ err: error }, error.message)
     this.failed = true
     this.options.failed(error)
