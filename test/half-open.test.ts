@@ -30,8 +30,14 @@ async function halving(conninfo: string) {
   return {
     conninfo: through.href,
     lose: () => each((near) => near.removeAllListeners('end').destroy()),
-    /** What the server says stays with the proxy. */
-    silence: () => each((_, far) => far.pause()),
+    /** What the server says stays with the proxy from now on. Resolves when it is asked something with these words. */
+    silence: (words: string) =>
+      new Promise<void>((resolve) =>
+        each((near, far) => {
+          far.pause()
+          near.on('data', (data) => data.includes(words) && resolve())
+        }),
+      ),
   }
 }
 
@@ -70,9 +76,7 @@ test.skipIf(!available('18'))(
     const up = await halving(f.upstream)
     f.start(['--upstream', up.conninfo])
     await f.settle()
-    up.silence()
-    // The slot is looked at every two seconds.
-    await new Promise((resolve) => setTimeout(resolve, 2500))
+    await up.silence('r.sync_state')
     expect(await f.stop(), f.follower.output).toBe(0)
     expect(f.follower.output).not.toContain('"level":"error"')
   },
