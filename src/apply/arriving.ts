@@ -94,6 +94,7 @@ export class ArrivingAttempt {
     this.begun = true
     await sendChanges(session, [part], gatherer)
     gatherer.flush()
+    // Nothing follows that would send what is held: the next part may be long in coming.
     pipeline.writer.flush()
     if (pipeline.refused) await expectOneRowEach(session)
     else if (pipeline.writer.congested) await pipeline.drained()
